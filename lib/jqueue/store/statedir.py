@@ -22,6 +22,7 @@ JOBS_PER_ARCHIVE_DIRECTORY = 10_000
 
 _MODE = 0o750
 _NEW_VERSION = "version.new"
+_SUBDIRECTORIES = ("control", "incoming", "rejected", "run", "journal", "archive", "tmp")
 _NOT_ENTRIES = {_NEW_VERSION, "lock", "lost+found"}
 
 
@@ -97,20 +98,13 @@ class StateDirectory:
                 self._check_version(files)
             elif foreign := sorted(set(names) - _NOT_ENTRIES):
                 raise StateError(
-                    f"{self.path} is not a state directory of jqueue: it has no file `version`, but holds {foreign[0]!r};"
-                    " name an empty directory or one that does not exist yet"
+                    f"{self.path} is not a state directory of jqueue: it has no file `version`, but holds"
+                    f" {foreign[0]!r}; name an empty directory or one that does not exist yet"
                 )
             else:
                 self._write_version(files)
-            for directory in (
-                self.control,
-                self.incoming,
-                self.rejected,
-                self.run,
-                self.journal,
-                self.archive,
-                self.tmp,
-            ):
+            for name in _SUBDIRECTORIES:
+                directory = self.path / name
                 with suppress(FileExistsError):
                     files.mkdir(directory, _MODE)
                 if not stat.S_ISDIR(files.stat(directory).st_mode):
@@ -184,9 +178,7 @@ class DirectoryLock:
         except BlockingIOError as error:
             holder = os.pread(descriptor, 100, 0).decode("ascii", "replace").split()
             os.close(descriptor)
-            who = (
-                f"process {holder[0]}" + (f" (since {holder[1]})" if len(holder) > 1 else "") if holder else "a process"
-            )
+            who = f"process {holder[0]} (since {holder[1]})" if len(holder) == 2 else "another process"
             raise StateDirLocked(
                 f"{self._path.parent} is in use: {who} holds {self._path};"
                 " stop that daemon first, or give this one a state directory of its own"
