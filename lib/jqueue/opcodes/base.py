@@ -1,0 +1,291 @@
+"""What an opcode is: the class an author derives from, and what its code sees of the queue.
+
+How parameters are declared and checked lives in `jqueue.opcodes.params`; what runs when, in `jqueue.sched`.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from jqueue.errors import INTERNAL_ERROR, GenericError, OpPrereqError
+from jqueue.jobs.status import PRIORITY_MAX, PRIORITY_MIN
+from jqueue.opcodes.common import Dependencies, Locks, PointInTime, ReasonTrail, Retry, check_retries
+from jqueue.opcodes.kinds import describe, refuse
+from jqueue.opcodes.lockspec import (
+    ALL,
+    EXCLUSIVE,
+    LEVELS,
+    SHARED,
+    LockSet,
+    LockSpec,
+    Mode,
+    merge,
+    normalise,
+    rename_paths,
+    resolve_paths,
+)
+from jqueue.opcodes.params import MISSING, Parameters, param
+
+__all__ = [
+    "ALL",
+    "EXCLUSIVE",
+    "LEVELS",
+    "MISSING",
+    "SHARED",
+    "LockSet",
+    "LockSpec",
+    "Mode",
+    "OpCode",
+    "OpContext",
+    "param",
+]
+
+Op = TypeVar("Op", bound="OpCode")
+
+
+class OpContext(Protocol):
+    """What an opcode's code sees of the queue. Every call may be made from the opcode's own thread only."""
+
+    job_id: int
+    op_index: int
+    attempt: int
+    dry_run: bool
+    run_directory: Path
+    saved: MutableMapping[str, Any]
+    """A small dict of plain values; an assignment is durable when it returns."""
+
+    def log(self, message: Any, type: str = "message") -> None:
+        """Writes one entry to the job's log."""
+        ...
+
+    def progress(self, done: int, total: int, text: str = "") -> None:
+        """Says how far the opcode is, in units of its own, such as bytes."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Stays here while the job is paused.
+
+        @raise JobCanceled: the opcode is to stop
+        """
+        ...
+
+    def throttle(self, n: int) -> None:
+        """Pays for `n` units of work done under the job's speed limit; a checkpoint as well."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Sleeps; pause and cancel act at once."""
+        ...
+
+    def submit(self, jobs: Sequence[object]) -> list[int]:
+        """Submits children; a re-run of the opcode gets the same ids back.
+
+        @param jobs: each a list of opcode maps, or a description map
+        """
+        ...
+
+    def command(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+    ) -> int:
+        """Runs a command; its output becomes log lines.
+
+        @param stdin: text the command reads; nothing without it
+        @return: its exit status, `-N` when signal N ended it
+        """
+        ...
+
+
+class OpCode(Parameters, abc.ABC):
+    """One typed step of a job.
+
+    A class names itself with `OP_ID`, declares parameters with `param`, locks with `locks`, and works in `exec`.
+    An instance is the description of one step and holds no other state; what must outlive a crash goes to `ctx.saved`.
+    """
+
+    OP_ID: ClassVar[str] = ""
+    stoppable: ClassVar[bool] = False
+    """Whether running code ends soon after a cancel: it often calls a method of `ctx` that ends then."""
+    restartable: ClassVar[bool] = False
+    """Whether it may run again after a crash, once `abort` has undone the first try."""
+    summary_parameter: ClassVar[str | None] = None
+    """The parameter shown in lists."""
+
+    priority: int | None = param(
+        "how urgent, -20 (most) to 19; null is normal",
+        default=None,
+        check=lambda value: (
+            None
+            if value is None or PRIORITY_MIN <= value <= PRIORITY_MAX
+            else f"{PRIORITY_MIN} to {PRIORITY_MAX} expected"
+        ),
+    )
+    depends: list[list[Any]] | None = param(
+        "jobs that must have ended first: [[job id, [status, ...]], ...]", default=None, kind=Dependencies()
+    )
+    comment: str | None = param("free text for people", default=None)
+    reason: list[list[Any]] | None = param(
+        "who asked for it: [[source, reason, nanoseconds since the epoch], ...]", default=None, kind=ReasonTrail()
+    )
+    dry_run: bool = param("only check, change nothing", default=False)
+    debug_level: int = param(
+        "how much to log, 0 is normal", default=0, check=lambda n: "at least 0 expected" if n < 0 else None
+    )
+    timeout: float | None = param(
+        "seconds one attempt may run",
+        default=None,
+        check=lambda seconds: "more than 0 seconds expected" if seconds is not None and seconds <= 0 else None,
+    )
+    retries: Retry | None = param(
+        "attempts in all, delay before the second in seconds, factor by which the delay grows",
+        default=None,
+        check=check_retries,
+    )
+    not_before: float | None = param("when it may start, at the earliest", default=None, kind=PointInTime())
+    extra_locks: LockSet | None = param(
+        "locks beside the opcode's own: {level: {name: shared|exclusive|N}}", default=None, name="locks", kind=Locks()
+    )
+    lock_paths: dict[str, str] | None = param(
+        "what the paths among the locks stand for; the queue fills it in", default=None
+    )
+
+    def __init__(self, **parameters: object) -> None:
+        """Makes a step from Python code, checked like a submitted one.
+
+        @raise OpPrereqError: a parameter is unknown, missing or of the wrong type
+        """
+        path = self.OP_ID or type(self).__name__
+        self._given = self._checked(parameters, path)
+        self._fill(self._given)
+        self._resolve_locks(path)
+
+    @classmethod
+    def from_dict(cls: type[Op], mapping: object, path: str = "ops[0]") -> Op:
+        """Makes a step from what somebody submitted; looks up path names of locks in the file system.
+
+        @param mapping: the parameters, and `OP_ID` if it is there
+        @param path: where it stands in the submission, for errors
+        @raise OpPrereqError: it cannot be taken; the text has the path of what is wrong
+        """
+        made = cls.restore(mapping, path)
+        made._resolve_locks(path)
+        return made
+
+    @classmethod
+    def restore(cls: type[Op], mapping: object, path: str = "ops[0]") -> Op:
+        """Makes a step from what `to_dict` gave earlier; touches no file.
+
+        @raise OpPrereqError: it does not fit the class any more
+        """
+        if not isinstance(mapping, Mapping):
+            raise refuse(path, f"map expected, got {describe(mapping)}")
+        if mapping.get("OP_ID", cls.OP_ID) != cls.OP_ID:
+            raise refuse(f"{path}.OP_ID", f"{cls.OP_ID} expected, got {describe(mapping['OP_ID'])}")
+        made = cls.__new__(cls)
+        made._given = cls._checked(mapping, path)
+        made._fill(made._given)
+        return made
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives `OP_ID` and the given parameters, without defaults."""
+        return {"OP_ID": self.OP_ID, **self._given}
+
+    def __repr__(self) -> str:
+        return f"<{self.summary()}>"
+
+    def summary(self) -> str:
+        """Gives the one word for lists, such as `TEST_DELAY(1.0)`."""
+        title = self.OP_ID.removeprefix("OP_")
+        value = getattr(self, self.summary_parameter) if self.summary_parameter else None
+        if value is None:
+            return title
+        return f"{title}({','.join(map(str, value)) if isinstance(value, list) else value})"
+
+    @classmethod
+    def has_callbacks(cls) -> bool:
+        """Whether there is something to prepare, commit or abort."""
+        return any(getattr(cls, name) is not getattr(OpCode, name) for name in ("prepare", "commit", "abort"))
+
+    @classmethod
+    def has_dynamic_locks(cls) -> bool:
+        """Whether `declare_locks` must be asked."""
+        return cls.declare_locks is not OpCode.declare_locks
+
+    def all_locks(self) -> LockSet:
+        """Unites `locks()` with the `locks` parameter; touches no file.
+
+        @raise OpPrereqError: `locks()` gave no locks
+        """
+        return rename_paths(self._named_locks(self.OP_ID), self.lock_paths or {})
+
+    # What an author writes
+
+    def locks(self) -> LockSpec:
+        """Names the locks it needs, from the parameters alone: `{level: {name: mode} | ALL}`."""
+        return {}
+
+    def declare_locks(self, ctx: OpContext) -> LockSpec:
+        """Names locks that only a look at the world can tell; asked while waiting, and again once they are granted."""
+        return {}
+
+    def start_speed(self) -> int:
+        """Gives the speed limit to start with, in progress units a second; 0 is none, `set-speed` changes it."""
+        return 0
+
+    @abc.abstractmethod
+    def exec(self, ctx: OpContext) -> object:
+        """Does the work.
+
+        @return: the result, a plain value
+        @raise OpExecError: it failed
+        """
+
+    def prepare(self, ctx: OpContext) -> None:
+        """The last moment to refuse, after `exec`.
+
+        @raise OpExecError: it must not be committed
+        """
+
+    def commit(self, ctx: OpContext) -> None:
+        """Makes the work count; must not fail, may run more than once."""
+
+    def abort(self, ctx: OpContext) -> None:
+        """Undoes the work; must not fail, may run more than once, and without `exec` having come far."""
+
+    # Inside
+
+    _given: dict[str, object]
+
+    @classmethod
+    def _checked(cls, mapping: Mapping[str, object], path: str) -> dict[str, object]:
+        # Null is how other clients say that a parameter every opcode has is not given.
+        given = {
+            name: value
+            for name, value in mapping.items()
+            if name != "OP_ID" and not (value is None and name in OpCode.parameters)
+        }
+        return cls.check_parameters(given, cls.OP_ID, path)
+
+    def _named_locks(self, path: str) -> LockSet:
+        try:
+            own = self.locks()
+        except GenericError:
+            raise
+        except Exception as error:
+            raise OpPrereqError(f"{path}: {self.OP_ID} cannot tell its locks: {error!r}", INTERNAL_ERROR) from error
+        named = normalise(own, f"{path}: locks()") if own else {}
+        return merge(named, self.extra_locks) if self.extra_locks else named
+
+    def _resolve_locks(self, path: str) -> None:
+        resolved = resolve_paths(self._named_locks(path))
+        self._given.pop("lock_paths", None)
+        if resolved:
+            self._given["lock_paths"] = resolved
+        self.lock_paths = resolved or None
