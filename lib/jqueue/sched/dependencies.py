@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from jqueue.errors import OpPrereqError
 from jqueue.jobs.status import CANCELED, FINALIZED
 
 
@@ -123,33 +124,30 @@ class Dependencies:
         return {dep_id: list(waiting) for dep_id, waiting in self._waiters.items()}
 
 
-def resolve_relative(depends: Depends | None, earlier: Sequence[int | None] | None) -> list[list[Any]] | str:
+def resolve_relative(depends: Depends | None, earlier: Sequence[int | None] | None) -> list[list[Any]]:
     """Replaces relative ids by real ones; -1 is the job before this one in the same submission.
 
     @param depends: of one opcode, None for none
     @param earlier: the ids of the jobs before this one in the submission, None for one that was refused;
         None instead of them all where the job is submitted alone
-    @return: the dependencies with real ids, or what is wrong with them
+    @return: the dependencies with real ids
+    @raise OpPrereqError: one of them means no job
     """
-    resolved: list[list[Any]] = []
-    for dep_id, statuses in depends or ():
-        absolute = int(dep_id)
-        if absolute == 0:
-            return "0 is no job id; give the id of a job, or -1 for the one before it in the same submission"
-        if absolute < 0:
-            if earlier is None:
-                return (
-                    f"Dependency {absolute} is relative, which only jobs submitted together can have; give the job's id"
-                )
-            if -absolute > len(earlier):
-                return (
-                    f"Dependency {absolute} is out of range; there are {len(earlier)} jobs before it in the submission"
-                )
-            target = earlier[absolute]
-            if target is None:
-                return (
-                    f"Dependency {absolute} is a job of the same submission that was refused; see the error of that one"
-                )
-            absolute = target
-        resolved.append([absolute, list(statuses or ())])
-    return resolved
+    return [[_absolute(int(dep_id), earlier), list(statuses or ())] for dep_id, statuses in depends or ()]
+
+
+def _absolute(dep_id: int, earlier: Sequence[int | None] | None) -> int:
+    if dep_id > 0:
+        return dep_id
+    if dep_id == 0:
+        raise OpPrereqError("depends: 0 is no job id; give an id, or -1 for the job before in the same submission")
+    if earlier is None:
+        raise OpPrereqError(f"depends: {dep_id} is relative, which only jobs submitted together can be; give an id")
+    if -dep_id > len(earlier):
+        raise OpPrereqError(f"depends: {dep_id} is out of range, this is job {len(earlier) + 1} of its submission")
+    target = earlier[dep_id]
+    if target is None:
+        raise OpPrereqError(
+            f"depends: {dep_id} is a job of this submission that was refused itself; correct that first"
+        )
+    return target
