@@ -1,0 +1,114 @@
+"""Turns what a command writes into log lines, in bounded memory.
+
+The command writes to a file, so that nothing of it hangs on a pipe to the daemon; here the file is read as it grows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+MAX_LINE = 64 << 10
+"""Bytes of a line as UTF-8; a longer one becomes several."""
+READ_AT_ONCE = 1 << 20
+"""Bytes taken in one `Output.read`, so that requests are looked at in between."""
+
+_CHUNK = 64 << 10
+
+
+class Lines:
+    """Cuts a stream of bytes into lines; LF, CR and CR LF end one."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._after_cr = False
+
+    def feed(self, data: bytes) -> Iterator[str]:
+        """Takes more bytes.
+
+        @return: the lines that are complete now; invalid UTF-8 is shown as `\\xNN`
+        """
+        if not data:
+            return
+        if self._after_cr:
+            data = data.removeprefix(b"\n")
+        self._after_cr = data.endswith(b"\r")
+        *lines, self._rest = (self._rest + data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).split(b"\n")
+        for line in lines:
+            yield from _pieces(line)
+        while len(self._rest) > MAX_LINE:
+            cut = _cut(self._rest)
+            yield from _pieces(self._rest[:cut])
+            self._rest = self._rest[cut:]
+
+    def finish(self) -> Iterator[str]:
+        """Gives what came after the last line end."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            yield from _pieces(rest)
+
+
+def _cut(data: bytes) -> int:
+    """Finds where to cut a long line without cutting a character."""
+    for cut in range(MAX_LINE, MAX_LINE - 4, -1):
+        if data[cut] & 0xC0 != 0x80:
+            return cut
+    return MAX_LINE
+
+
+def _pieces(line: bytes) -> Iterator[str]:
+    shown = line.decode("utf-8", "backslashreplace").encode()
+    while len(shown) > MAX_LINE:
+        cut = _cut(shown)
+        yield shown[:cut].decode()
+        shown = shown[cut:]
+    yield shown.decode()
+
+
+class Output:
+    """The output file of a command, read while the command writes it."""
+
+    def __init__(self, path: Path, log: Callable[[str], None]) -> None:
+        """Opens the file, made if need be; what is in it already was logged before.
+
+        @param log: takes each line
+        """
+        self.path = path
+        self._log = log
+        self._lines = Lines()
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self.descriptor = os.open(path, flags, 0o600)
+        self._offset = os.fstat(self.descriptor).st_size
+
+    def read(self) -> bool:
+        """Logs what is new, or the first `READ_AT_ONCE` bytes of it.
+
+        @return: whether there was anything
+        """
+        for turn in range(READ_AT_ONCE // _CHUNK):
+            data = os.pread(self.descriptor, _CHUNK, self._offset)
+            if not data:
+                return turn > 0
+            self._offset += len(data)
+            for line in self._lines.feed(data):
+                self._log(line)
+        return True
+
+    def finish(self, everything: bool) -> None:
+        """Logs what is left, once nobody writes any more.
+
+        @param everything: all of it; else a bounded part, and where the rest is
+        """
+        more = self.read()
+        while everything and more:
+            more = self.read()
+        for line in self._lines.finish():
+            self._log(line)
+        left = os.fstat(self.descriptor).st_size - self._offset
+        if left > 0:
+            self._log(f"{left} bytes of output are not shown; they are at the end of {self.path}")
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        os.close(self.descriptor)
