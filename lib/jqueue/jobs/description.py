@@ -91,7 +91,7 @@ def check_name(name: Value, path: str) -> str:
 
 
 def _parse(text: str, source: str) -> list[Value]:
-    """Reads JSON where it is JSON, a hundred times faster, and YAML otherwise; most of JSON is YAML too."""
+    """Reads JSON where it is JSON, several times faster, and YAML otherwise; most of JSON is YAML too."""
     if text.lstrip()[:1] in ("{", "["):
         try:
             value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
