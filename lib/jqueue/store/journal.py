@@ -1,14 +1,14 @@
 """The journal: records in, and word back once they are on the disk. Group commit, and what happens when the disk fails.
 
 All records that come in while a sync runs are the next batch; one batch is in flight. Everything here runs on the
-reactor's thread and makes no disk call, except `replay`, which runs before there is a reactor to hold up.
-The disk calls live in `jqueue.store.writer`, the format in `jqueue.store.segment`. What records mean is not known here.
+reactor's thread and makes no disk call. Those live in `jqueue.store.writer`, the format in `jqueue.store.segment`,
+reading back in `jqueue.store.replay`. What records mean is not known here.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +17,12 @@ from twisted.python.failure import Failure
 
 from jqueue.errors import DiskFull, ShuttingDown, StateError, StoreFailed
 from jqueue.store.files import Files
-from jqueue.store.segment import HEADER_SIZE, damaged, list_segments, read_segment
+from jqueue.store.replay import replay
+from jqueue.store.segment import HEADER_SIZE
 from jqueue.store.thread import FileThread, InlineThread
 from jqueue.store.writer import Position, SegmentWriter
+
+__all__ = ["RESERVE_SIZE", "SEGMENT_SIZE", "Journal", "replay"]
 
 SEGMENT_SIZE = 16 << 20
 RESERVE_SIZE = 4 << 20
@@ -331,41 +334,3 @@ class Journal:
         if closed is not None and not self._closing_files:
             self._closing_files = True
             self._thread.call(self._writer.close).chainDeferred(closed)
-
-
-def replay(directory: Path, files: Files, after_sequence: int) -> Iterator[tuple[int, bytes]]:
-    """Reads the records behind a checkpoint. It changes nothing, and may run beside a daemon or without one.
-
-    @param directory: `StateDirectory.journal`
-    @param after_sequence: that of the last record in the checkpoint, 0 without one
-    @return: sequence and content of each record, without gaps, up to the end or the torn tail
-    @raise JournalDamaged: records that later ones follow are missing or damaged
-    @raise StateError: a file cannot be read
-    """
-    segments = list_segments(directory, files)
-    first_needed = max((segment.first for segment in segments if segment.first <= after_sequence + 1), default=None)
-    if first_needed is None:
-        if segments or after_sequence:
-            raise damaged(
-                segments[0].path if segments else directory / "*.seg",
-                0,
-                f"record {after_sequence + 1} and the ones behind it are missing, a segment before this one is gone",
-            )
-        return
-    previous, end, expected = segments[0].path, 0, first_needed
-    for segment in segments:
-        if segment.first < first_needed:
-            continue
-        if segment.first != expected:
-            what = f"record {expected} is missing or damaged, while the next segment begins with record {segment.first}"
-            raise damaged(previous, end, what)
-        previous, end = segment.path, HEADER_SIZE
-        for batch in read_segment(segment, files):
-            end, expected = batch.end, batch.next_sequence
-            for sequence, record in enumerate(batch.records, batch.sequence):
-                if sequence > after_sequence:
-                    yield sequence, record
-    if expected <= after_sequence:
-        raise damaged(
-            previous, end, f"records {expected} to {after_sequence}, which a checkpoint has seen, are missing"
-        )
