@@ -163,7 +163,9 @@ def _wanted_time(part: list[Any], value: Any) -> int:
     match value:
         case [int(seconds), int(micro)]:
             return _microseconds((seconds, micro))
-        case int() | float() if math.isfinite(value):
+        case int():
+            return value * 1_000_000
+        case float() if math.isfinite(value * 1_000_000):
             return round(value * 1_000_000)
     _malformed(part, "a time expected, as seconds since 1970 or [seconds, microseconds]")
 

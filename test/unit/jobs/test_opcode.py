@@ -10,7 +10,7 @@ import pytest
 from jqueue.jobs.opcode import _QueuedOpCode, split_timestamp
 
 KEYS = {"input", "status", "result", "log", "priority", "start_timestamp", "exec_timestamp", "end_timestamp"}
-MANDATORY = {"input": {"OP_ID": "OP_UNHEARD_OF"}, "status": "running", "result": None, "log": []}
+MANDATORY: dict[str, Any] = {"input": {"OP_ID": "OP_UNHEARD_OF"}, "status": "running", "result": None, "log": []}
 
 
 class Described:
