@@ -18,7 +18,7 @@ from typing import Protocol
 
 from jqueue.errors import JobCanceled, OpExecError
 from jqueue.workers import process as processes
-from jqueue.workers.output import Output
+from jqueue.workers.output import READ_AT_ONCE, Output
 
 _LOOK_SOON = 0.05
 _LOOK_LATER = 0.5
@@ -208,7 +208,11 @@ class _Supervision:
                 self._obey()
                 ended = any(descriptor == leader for descriptor, _ in events.poll(self._milliseconds(wait)))
                 self._control.clear()
-                wait = _LOOK_SOON if self._output.read() else min(wait * 2, _LOOK_LATER)
+                taken = self._output.read()
+                if taken >= READ_AT_ONCE:
+                    wait = 0.0
+                else:
+                    wait = _LOOK_SOON if taken else min(max(wait, _LOOK_SOON) * 2, _LOOK_LATER)
         finally:
             os.close(leader)
 

@@ -81,28 +81,26 @@ class Output:
         self.descriptor = os.open(path, flags, 0o600)
         self._offset = os.fstat(self.descriptor).st_size
 
-    def read(self) -> bool:
+    def read(self) -> int:
         """Logs what is new, or the first `READ_AT_ONCE` bytes of it.
 
-        @return: whether there was anything
+        @return: how many bytes were new
         """
-        for turn in range(READ_AT_ONCE // _CHUNK):
-            data = os.pread(self.descriptor, _CHUNK, self._offset)
-            if not data:
-                return turn > 0
+        taken = 0
+        while taken < READ_AT_ONCE and (data := os.pread(self.descriptor, _CHUNK, self._offset)):
             self._offset += len(data)
+            taken += len(data)
             for line in self._lines.feed(data):
                 self._log(line)
-        return True
+        return taken
 
     def finish(self, everything: bool) -> None:
         """Logs what is left, once nobody writes any more.
 
         @param everything: all of it; else a bounded part, and where the rest is
         """
-        more = self.read()
-        while everything and more:
-            more = self.read()
+        while self.read() and everything:
+            continue
         for line in self._lines.finish():
             self._log(line)
         left = os.fstat(self.descriptor).st_size - self._offset
