@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from jqueue.errors import JobCanceled, OpExecError, OpPrereqError
-from jqueue.opcodes import copyfile
 from jqueue.opcodes.copyfile import OpCopyFile
 from jqueue.opcodes.fake import FakeContext
 
@@ -129,7 +128,7 @@ def test_without_hard_links_it_is_renamed_over_nothing(
 
     ctx = FakeContext()
     op.exec(ctx)
-    monkeypatch.setattr(copyfile.os, "link", link)
+    monkeypatch.setattr(os, "link", link)
     if existing:
         Path(op.target).write_text("another")
         with pytest.raises(OpExecError, match="File exists"):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict, Union
+from typing import Any, Literal, TypedDict
 
 import pytest
 
@@ -33,7 +33,7 @@ def refusal(annotation: object, value: object) -> str:
         (float, 1),
         (bool, False),
         (str | None, None),
-        (Union[int, str], "a"),
+        (int | str, "a"),
         (list[str], []),
         (list[list[int]], [[1], []]),
         (dict[str, list[int]], {"a": [1]}),
