@@ -1,0 +1,69 @@
+"""Shares the reactor between connections, so that none of them keeps the others waiting.
+
+Work is an iterator of short steps. What the steps do does not live here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+SLICE = 0.002
+"""Seconds of one turn of the reactor that all connections have together."""
+
+
+class Turns:
+    """Runs iterators step by step, in rotation, for a bounded time in each turn of the reactor."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._waiting: deque[Iterator[None]] = deque()
+        self._turn_over = True
+        self._until = 0.0
+        self._running = False
+
+    def add(self, steps: Iterator[None]) -> None:
+        """Runs an iterator to its end: its first steps now if time is left in this turn, the rest in later ones."""
+        self._waiting.append(steps)
+        if self._turn_over:
+            self._begin()
+        self._run()
+
+    def _begin(self) -> None:
+        """Starts to count this turn's time; the call comes in the next turn, whether or not work is left."""
+        self._turn_over = False
+        self._until = self._clock.seconds() + SLICE
+        self._clock.callLater(0, self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn_over = True
+        if self._waiting:
+            self._begin()
+            self._run()
+
+    def _run(self) -> None:
+        if self._running:
+            return
+        self._running = True
+        try:
+            while self._waiting and self._clock.seconds() < self._until:
+                steps = self._waiting.popleft()
+                if self._step(steps):
+                    self._waiting.append(steps)
+        finally:
+            self._running = False
+
+    def _step(self, steps: Iterator[None]) -> bool:
+        try:
+            next(steps)
+        except StopIteration:
+            return False
+        except Exception:
+            self._log.failure("Work for a connection failed; it is given up")
+            return False
+        return True
