@@ -60,6 +60,7 @@ class DirectoryWatch:
         """Opens the inotify descriptor; without one (a limit of the system) every `watch` answers False."""
         self._reactor = reactor
         self._watches: dict[int, _Watch] = {}
+        self._refused: set[Path] = set()  # so that trying again from time to time does not fill the log
         self._manager: pyinotify.WatchManager | None = None
         try:
             self._manager = pyinotify.WatchManager()
@@ -88,13 +89,16 @@ class DirectoryWatch:
         try:
             answer: dict[str, int] = self._manager.add_watch(str(path), mask | pyinotify.IN_ONLYDIR, quiet=False)
         except (pyinotify.WatchManagerError, UnicodeEncodeError) as error:
-            self.log.warn(
-                "cannot watch {path} ({error}): it is only scanned from time to time;"
-                " if it says 'No space left', raise the sysctl fs.inotify.max_user_watches",
-                path=str(path),
-                error=error,
-            )
+            if path not in self._refused:
+                self._refused.add(path)
+                self.log.warn(
+                    "cannot watch {path} ({error}): it is only scanned from time to time;"
+                    " if it says 'No space left', raise the sysctl fs.inotify.max_user_watches",
+                    path=str(path),
+                    error=error,
+                )
             return False
+        self._refused.discard(path)
         for descriptor in answer.values():
             self._watches[descriptor] = _Watch(callback, on_rescan)
         return True
