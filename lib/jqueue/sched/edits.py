@@ -1,0 +1,133 @@
+"""Edits: the one way in which a job changes (see doc/design/core.md).
+
+Copy, change the copy, journal the difference, publish the copy once it is synced.
+What a change means (a status, a cancel) is decided by the callers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import msgpack
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from jqueue.errors import JobLost
+from jqueue.jobs import packing
+from jqueue.jobs.job import _QueuedJob
+from jqueue.sched.table import JobTable
+
+T = TypeVar("T")
+
+Change = Callable[[_QueuedJob], T]
+"""Changes the copy of a job that it is given, and says something about it."""
+
+
+class Journal(Protocol):
+    """What an edit needs of the journal."""
+
+    def append(self, record: bytes, *, refusable: bool = False) -> Deferred[int]:
+        """Makes a record durable."""
+        ...
+
+
+class Edits:
+    """Makes changes of jobs durable, then visible; those of one job one after the other."""
+
+    _log = Logger()
+
+    def __init__(self, table: JobTable, journal: Journal, published: Callable[[_QueuedJob, _QueuedJob], None]) -> None:
+        """Makes it.
+
+        @param published: called with the version before and the one after, when the latter is in the table
+        """
+        self._table = table
+        self._journal = journal
+        self._published = published
+        self._turns: dict[int, deque[Callable[[], Deferred[None] | None]]] = {}
+
+    def busy(self, job_id: int) -> bool:
+        """Whether a change of the job is on its way to the disk."""
+        return job_id in self._turns
+
+    def edit(self, job_id: int, change: Change[T]) -> Deferred[T]:
+        """Changes a job.
+
+        @param change: called with a copy of the job, once earlier edits of it are published
+        @return: what `change` returned, once that is durable and published; it fails with what `change` raised
+            (then nothing has changed), or with `JobLost` if there is no such job in memory
+        """
+        done: Deferred[T] = Deferred()
+
+        def turn() -> Deferred[None] | None:
+            before = self._table.get(job_id)
+            if before is None:
+                done.errback(JobLost(f"There is no job {job_id} that can be changed; finished ones cannot"))
+                return None
+            after = before.copy()
+            try:
+                value = change(after)
+                update = packing.diff(before, after)
+            except Exception:
+                done.errback(Failure())
+                return None
+            if not update:
+                done.callback(value)
+                return None
+
+            def publish(_sequence: int) -> None:
+                self._table.put(after)
+                self._published(before, after)
+                done.callback(value)
+
+            synced = self._journal.append(msgpack.packb(["update", job_id, update]))
+            return synced.addCallbacks(publish, done.errback)
+
+        self._take(job_id, turn)
+        return done
+
+    def record(self, job_id: int, make: Callable[[_QueuedJob | None], bytes | None]) -> Deferred[bool]:
+        """Journals a record about a job in the order of its edits.
+
+        @param make: called with the published version; gives the record, or None if there is nothing to do after all
+        @return: whether there was a record, once it is durable
+        """
+        done: Deferred[bool] = Deferred()
+
+        def turn() -> Deferred[None] | None:
+            record = make(self._table.get(job_id))
+            if record is None:
+                done.callback(False)
+                return None
+            synced = self._journal.append(record)
+            return synced.addCallbacks(lambda _: done.callback(True), done.errback)
+
+        self._take(job_id, turn)
+        return done
+
+    def _take(self, job_id: int, turn: Callable[[], Deferred[None] | None]) -> None:
+        turns = self._turns.get(job_id)
+        if turns is None:
+            self._turns[job_id] = deque([turn])
+            self._run(job_id)
+        else:
+            turns.append(turn)
+
+    def _run(self, job_id: int) -> None:
+        turns = self._turns[job_id]
+        while turns:
+            on_its_way = turns[0]()
+            if on_its_way is not None:
+                on_its_way.addBoth(self._next, job_id)
+                return
+            turns.popleft()
+        del self._turns[job_id]
+
+    def _next(self, result: Failure | None, job_id: int) -> None:
+        if result is not None:
+            self._log.failure("What follows from a change of job {job_id} failed", result, job_id=job_id)
+        self._turns[job_id].popleft()
+        self._run(job_id)

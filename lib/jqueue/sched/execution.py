@@ -1,0 +1,177 @@
+"""One opcode of a job being worked on: the reactor's side of it.
+
+It passes requests to the running code and takes its messages; which opcode runs when is decided by the processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from jqueue.errors import JobCanceled, OpExecError
+from jqueue.events.joblog import JobLogs
+from jqueue.jobs.job import _QueuedJob
+from jqueue.jobs.opcode import Outcome
+from jqueue.opcodes.base import LockSpec, OpCode
+from jqueue.sched import outcome
+from jqueue.sched.edits import Edits
+from jqueue.workers.context import Context, LogLine
+from jqueue.workers.control import CANCEL, SHUTDOWN, TIMEOUT, Control
+from jqueue.workers.pool import Workers
+
+SubmitChildren = Callable[["Execution", Sequence[object]], Deferred[list[int]]]
+
+
+class MakeContext(Protocol):
+    """Makes the context of an execution; the directories and the mailbox are the maker's business."""
+
+    def __call__(self, execution: Execution, job: _QueuedJob) -> Context: ...
+
+
+class Execution:
+    """One attempt at one opcode, from the grant of its locks to the publishing of its end."""
+
+    def __init__(
+        self,
+        job: _QueuedJob,
+        opcode: OpCode,
+        *,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        edits: Edits,
+        logs: JobLogs,
+        workers: Workers,
+        submit_children: SubmitChildren,
+        make_context: MakeContext,
+        parked: Callable[[], None],
+    ) -> None:
+        """Makes it; nothing runs yet.
+
+        @param job: the published version
+        @param opcode: its current opcode
+        @param wall: the wall time in seconds
+        @param parked: called on the worker thread when the code stops at a pause point
+        """
+        self.job_id = job.id
+        self.index = outcome.current(job)
+        self.opcode = opcode
+        self.since = clock.seconds()
+        self.progress: tuple[int, int, str] | None = None
+        self.holds_slot = True
+        self.control = Control(parked)
+        self.control.set_speed(job.speed or opcode.start_speed())
+        self.children = 0
+        self._clock = clock
+        self._wall = wall
+        self._edits = edits
+        self._logs = logs
+        self._workers = workers
+        self._submit_children = submit_children
+        self._attempt = job.ops[self.index].attempt
+        self._unwritten: Deferred[None] | None = None
+        self._timer: IDelayedCall | None = None
+        self.context = make_context(self, job)
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that is about to start or runs, from 1."""
+        return self._attempt + 1
+
+    def log_serial(self) -> int:
+        """The serial that the job's log has reached."""
+        return self._logs.serial(self.job_id)
+
+    # What runs in a worker
+
+    def declare_locks(self) -> Deferred[LockSpec]:
+        """Asks the opcode which locks it needs as things are now."""
+        return self._workers.run(lambda: self.opcode.declare_locks(self.context))
+
+    async def run(self) -> Outcome:
+        """Runs the opcode's code.
+
+        @return: what it ended with; all it logged is in the file
+        """
+        if self.opcode.timeout is not None:
+            self._timer = self._clock.callLater(self.opcode.timeout, self.control.stop, TIMEOUT)
+        try:
+            ended: Outcome = outcome.success(await self._workers.run(self._exec))
+        except JobCanceled as problem:
+            ended = self._stopped(problem)
+        except Exception as problem:
+            ended = self._failed(problem)
+        finally:
+            if self._timer is not None and self._timer.active():
+                self._timer.cancel()
+        if self._unwritten is not None:
+            await self._unwritten
+        return ended
+
+    async def call_back(self, function: Callable[[Context], None], stored: Outcome) -> Outcome:
+        """Runs `commit` or `abort`.
+
+        @param stored: the outcome that was decided
+        @return: the same, or an error if the callback raised
+        """
+        try:
+            await self._workers.run(lambda: function(self.context))
+        except Exception as problem:
+            text = f"{self.opcode.OP_ID} could not {function.__name__} its work: {problem}"
+            await self._logs.add(self.job_id, self.index, [(self._wall(), "message", text)])
+            return outcome.error(OpExecError(text))
+        return stored
+
+    def _exec(self) -> object:
+        result = self.opcode.exec(self.context)
+        self.opcode.prepare(self.context)
+        return result
+
+    # What it ended with
+
+    def _stopped(self, problem: JobCanceled) -> Outcome:
+        match self.control.stop_reason:
+            case "timeout":
+                return self._failed(OpExecError(f"The opcode ran longer than its timeout of {self.opcode.timeout:g} s"))
+            case "shutdown" if self.opcode.restartable:
+                return outcome.retry(problem, None)
+            case "shutdown":
+                return outcome.error(OpExecError("daemon stopped"))
+            case _:
+                return outcome.canceled()
+
+    def _failed(self, problem: Exception) -> Outcome:
+        retries = self.opcode.retries or {}
+        if self.attempt >= retries.get("attempts", 1) or self.control.stop_reason in (CANCEL, SHUTDOWN):
+            return outcome.error(problem)
+        delay = retries.get("delay", 0) * retries.get("factor", 1) ** (self.attempt - 1)
+        return outcome.retry(problem, self._wall() + delay)
+
+    # Messages of the running code, on the reactor thread
+
+    def logged(self, lines: Sequence[LogLine]) -> Deferred[None]:
+        """See `jqueue.workers.context.Desk`."""
+        written = self._logs.add(self.job_id, self.index, lines)
+        written.addCallback(lambda _: self.context.log_written(len(lines)))
+        self._unwritten = written
+        return written
+
+    def progressed(self, done: int, total: int, text: str) -> None:
+        """See `jqueue.workers.context.Desk`."""
+        self.progress = (done, total, text)
+
+    def save(self, saved: Mapping[str, Any]) -> Deferred[None]:
+        """See `jqueue.workers.context.Desk`."""
+
+        def change(draft: _QueuedJob) -> None:
+            draft.ops[self.index].saved = dict(saved)
+
+        return self._edits.edit(self.job_id, change)
+
+    def submit(self, jobs: Sequence[object]) -> Deferred[list[int]]:
+        """See `jqueue.workers.context.Desk`."""
+        children = self._submit_children(self, jobs)
+        self.children += 1
+        return children

@@ -1,0 +1,50 @@
+"""What jobs ask of the queue they belong to (their `queue`): the time, and what the pure package cannot know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jqueue.errors import GenericError
+from jqueue.jobs import fields
+from jqueue.jobs.job import _QueuedJob
+from jqueue.jobs.lifecycle import lifecycle
+from jqueue.opcodes.registry import Registry
+from jqueue.sched.execution import Execution
+
+
+class Host:
+    """The `queue` of every live job."""
+
+    def __init__(self, wall: Callable[[], float], registry: Registry) -> None:
+        """Makes it; the processor puts its executions in later.
+
+        @param wall: wall time in seconds
+        """
+        self.time = wall
+        self._registry = registry
+        self.executions: Mapping[int, Execution] = {}
+
+    def is_stoppable(self, state: Mapping[str, Any]) -> bool:
+        """Whether running code of an opcode ends soon after a cancel.
+
+        @param state: the opcode's input
+        """
+        try:
+            return self._registry.get(str(state.get("OP_ID"))).stoppable
+        except GenericError:
+            return False
+
+    def progress(self, job_id: int) -> list[Any] | None:
+        """How far a running job is: done, total, text."""
+        execution = self.executions.get(job_id)
+        return list(execution.progress) if execution is not None and execution.progress is not None else None
+
+    def lifecycle(self, job: _QueuedJob) -> str:
+        """The lifecycle state of a job, with what only the running daemon knows."""
+        execution = self.executions.get(job.id)
+        return lifecycle(job, paused_now=execution is not None and not execution.holds_slot)
+
+    def summary(self, state: Mapping[str, Any]) -> str:
+        """An opcode in one word."""
+        return fields.summary(state)

@@ -1,0 +1,205 @@
+"""How a job changes when one of its opcodes starts, ends, fails, is cancelled or tried again.
+
+Pure changes of a draft, used by the processor and by recovery alike; what runs when does not live here.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgpack
+
+from jqueue.errors import GenericError, OpExecError, encode
+from jqueue.jobs.job import CANCELED_TEXT, _QueuedJob
+from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING, PHASE_DONE, PHASE_WORK
+from jqueue.jobs.opcode import Outcome, Timestamp, _QueuedOpCode, split_timestamp
+from jqueue.jobs.status import CANCELED, CANCELING, ERROR, FINALIZED, QUEUED, RUNNING, SUCCESS, WAITING
+
+MAX_RESULT_SIZE = 1024 * 1024
+
+_SUCCESS = "success"
+_ERROR = "error"
+_CANCELED = "canceled"
+_RETRY = "retry"
+
+
+def success(value: Any) -> Outcome:
+    """The outcome of code that returned.
+
+    @return: an error outcome instead if the value cannot be stored, or is larger than 1 MiB
+    """
+    try:
+        if len(msgpack.packb(value)) > MAX_RESULT_SIZE:
+            return error(OpExecError(f"The opcode's result is larger than {MAX_RESULT_SIZE} bytes; put it into a file"))
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, OverflowError) as problem:
+        return error(OpExecError(f"The opcode's result cannot be stored: {problem}"))
+    return [_SUCCESS, value]
+
+
+def error(problem: BaseException) -> Outcome:
+    """The outcome of code that raised."""
+    return [_ERROR, encode(problem)]
+
+
+def canceled() -> Outcome:
+    """The outcome of code that stopped because it was asked to."""
+    return [_CANCELED, CANCELED_TEXT]
+
+
+def retry(problem: BaseException, at: float | None) -> Outcome:
+    """The outcome of an attempt that is to be followed by another.
+
+    @param at: not before this wall time, in seconds; None if the attempt does not count, and the next may start at once
+    """
+    return [_RETRY, encode(problem), at]
+
+
+def current(job: _QueuedJob) -> int:
+    """The index of the opcode that runs or is next.
+
+    @raise ValueError: all of them are final
+    """
+    for index, op in enumerate(job.ops):
+        if op.status not in FINALIZED:
+            return index
+    raise ValueError(f"job {job.id} has no unfinished opcode")
+
+
+def retry_at(op: _QueuedOpCode) -> float | None:
+    """The wall time before which an opcode is not tried again, if it is to be tried again."""
+    return op.outcome[2] if op.outcome is not None and op.outcome[0] == _RETRY else None
+
+
+def mark_waiting(draft: _QueuedJob, now: float) -> bool:
+    """Says that the next opcode waits for something.
+
+    @return: whether the job can still run
+    """
+    if draft.final or draft.CalcStatus() == CANCELING:
+        return False
+    op = draft.ops[current(draft)]
+    if op.status == QUEUED:
+        _start(draft, op, split_timestamp(now))
+        op.status = WAITING
+    return True
+
+
+def mark_running(draft: _QueuedJob, now: float) -> bool:
+    """Says that the next opcode runs.
+
+    @return: whether it may: false if the job was cancelled, or paused, in the meantime
+    """
+    if draft.final or draft.paused or draft.CalcStatus() == CANCELING:
+        return False
+    op = draft.ops[current(draft)]
+    when = split_timestamp(now)
+    _start(draft, op, when)
+    op.status = RUNNING
+    op.result = None
+    op.outcome = None
+    op.attempt += 1
+    op.exec_timestamp = when
+    return True
+
+
+def _start(draft: _QueuedJob, op: _QueuedOpCode, when: Timestamp) -> None:
+    op.start_timestamp = op.start_timestamp or when
+    draft.start_timestamp = draft.start_timestamp or when
+
+
+def conclude(draft: _QueuedJob, outcome: Outcome, now: float, *, has_callbacks: bool) -> str:
+    """Notes what the running opcode's code ended with.
+
+    A cancel that was noted while it ran beats its success.
+
+    @param has_callbacks: whether its commit or abort has to run before the end is published
+    @return: the phase the job is in now
+    """
+    op = draft.ops[current(draft)]
+    if op.status == CANCELING:
+        outcome = canceled()
+    if not has_callbacks:
+        return finish(draft, outcome, now)
+    op.outcome = outcome
+    draft.phase = PHASE_COMMITTING if outcome[0] == _SUCCESS else PHASE_ABORTING
+    return draft.phase
+
+
+def finish(draft: _QueuedJob, outcome: Outcome, now: float) -> str:
+    """Publishes an outcome as the status of the opcode, and of what follows from it for the rest of the job.
+
+    @return: the phase the job is in now
+    """
+    op = draft.ops[current(draft)]
+    kind, value = outcome[0], outcome[1]
+    draft.phase = PHASE_WORK
+    op.outcome = None
+    if kind == _RETRY:
+        _again(op, outcome)
+        return draft.phase
+    op.end_timestamp = split_timestamp(now)
+    if kind == _SUCCESS:
+        op.status = SUCCESS
+        op.result = value
+        if op is draft.ops[-1]:
+            draft.Finalize()
+    elif kind == _CANCELED:
+        draft.MarkUnfinishedOps(CANCELED, value)
+        draft.Finalize()
+    else:
+        op.status = ERROR
+        op.result = value
+        draft.MarkUnfinishedOps(ERROR, encode(OpExecError("An opcode before this one failed, so it was not run")))
+        draft.Finalize()
+    return draft.phase
+
+
+def _again(op: _QueuedOpCode, outcome: Outcome) -> None:
+    if outcome[2] is None:
+        op.attempt -= 1
+        op.status = QUEUED
+    else:
+        op.status = WAITING
+        op.outcome = outcome
+
+
+def fail(draft: _QueuedJob, problem: GenericError, now: float) -> None:
+    """Ends a job whose next opcode cannot be run at all."""
+    if not draft.final:
+        op = draft.ops[current(draft)]
+        _start(draft, op, split_timestamp(now))
+        finish(draft, error(problem), now)
+
+
+def cancel(draft: _QueuedJob, now: float) -> tuple[bool, str]:
+    """Cancels a job; one that has no code running ends at once, because nobody else would end it.
+
+    @return: as `_QueuedJob.Cancel`
+    """
+    code_runs = draft.CalcStatus() == RUNNING
+    done, text = draft.Cancel()
+    if done and not code_runs and not draft.final:
+        finish(draft, canceled(), now)
+        text = f"Job {draft.id} canceled"
+    return done, text
+
+
+def recover(draft: _QueuedJob, now: float, *, restartable: bool, has_callbacks: bool) -> None:
+    """Brings an unfinished job to a state from which it can go on after the daemon has died (design 2, promise 3).
+
+    @param restartable: whether its current opcode may be run again from its start
+    @param has_callbacks: whether its current opcode has to be undone first
+    """
+    if draft.phase in (PHASE_COMMITTING, PHASE_ABORTING, PHASE_DONE):
+        return
+    op = draft.ops[current(draft)]
+    if op.status == WAITING:
+        op.status = QUEUED
+    elif op.status == CANCELING:
+        conclude(draft, canceled(), now, has_callbacks=has_callbacks and op.exec_timestamp is not None)
+    elif op.status == RUNNING:
+        problem = OpExecError("The daemon died while this opcode ran")
+        outcome = retry(problem, None) if restartable else error(problem)
+        conclude(draft, outcome, now, has_callbacks=has_callbacks)

@@ -1,0 +1,300 @@
+"""The processor: takes the job that is next, finds out whether it can run, and runs one opcode of it.
+
+A job comes back to the ready heap after every opcode, so that priorities count between opcodes too.
+A job that cannot run is parked under the one thing it waits for and holds nothing meanwhile: no worker, no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from jqueue.errors import GenericError, OpPrereqError
+from jqueue.jobs.job import _QueuedJob
+from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING, PHASE_WORK
+from jqueue.jobs.opcode import Outcome
+from jqueue.jobs.status import WAITING
+from jqueue.locks.manager import LockManager
+from jqueue.locks.modes import LockRequest, normalise
+from jqueue.opcodes.base import OpCode
+from jqueue.opcodes.registry import Registry
+from jqueue.sched import outcome
+from jqueue.sched.edits import Edits
+from jqueue.sched.execution import Execution
+from jqueue.sched.gates import LOCK, Gates, Wait
+from jqueue.sched.ready import ReadyHeap
+from jqueue.sched.table import JobTable
+
+_SLICE = 0.002  # seconds of work before the reactor gets to look at its sockets again
+
+
+@dataclass
+class Slots:
+    """How many opcodes may run at once, and how many do."""
+
+    size: int
+    taken: int = field(default=0)
+
+    @property
+    def free(self) -> int:
+        """How many more may start now."""
+        return self.size - self.taken
+
+
+class Processor:
+    """Runs jobs, opcode by opcode."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        table: JobTable,
+        edits: Edits,
+        ready: ReadyHeap,
+        locks: LockManager,
+        gates: Gates,
+        registry: Registry,
+        slots: Slots,
+        may_start: Callable[[], bool],
+        make_execution: Callable[[_QueuedJob, OpCode], Execution],
+    ) -> None:
+        """Makes it; nothing runs before `start`.
+
+        @param wall: wall time in seconds
+        @param gates: what a job may have to wait for besides locks
+        @param may_start: whether opcodes may be started now (the disk is not full)
+        """
+        self._clock = clock
+        self._wall = wall
+        self._table = table
+        self._edits = edits
+        self._ready = ready
+        self._locks = locks
+        self._gates = gates
+        self._registry = registry
+        self._slots = slots
+        self._may_start = may_start
+        self._make_execution = make_execution
+        self._pump_call: IDelayedCall | None = None
+        self._running = False
+        self.executions: dict[int, Execution] = {}
+        self.parked: dict[int, Wait] = {}
+        self._declared: dict[int, LockRequest] = {}
+        self._idle_waiters: list[Deferred[None]] = []
+
+    # From outside
+
+    def start(self) -> None:
+        """Starts opcodes from now on."""
+        self._running = True
+        self.look()
+
+    def stop(self) -> None:
+        """Starts no more opcodes."""
+        self._running = False
+
+    def when_idle(self) -> Deferred[None]:
+        """Fires once no opcode is being worked on."""
+        idle: Deferred[None] = Deferred()
+        if self.executions:
+            self._idle_waiters.append(idle)
+        else:
+            idle.callback(None)
+        return idle
+
+    def enqueue(self, job_id: int, priority: int) -> None:
+        """Puts a job on the heap."""
+        self._ready.push(job_id, priority)
+        self.look()
+
+    def wake(self, job_id: int) -> None:
+        """Has a parked job looked at again: what it waited for may be there."""
+        self.parked.pop(job_id, None)
+        job = self._table.get(job_id)
+        if job is not None and not job.final:
+            self.enqueue(job_id, job.CalcPriority())
+
+    def look(self) -> None:
+        """Looks at the heap soon."""
+        if self._pump_call is None:
+            self._pump_call = self._clock.callLater(0, self._pump)
+
+    def published(self, before: _QueuedJob, after: _QueuedJob) -> None:
+        """Acts on a new version of a job."""
+        if after.final:
+            self._locks.withdraw(after.id)
+            self._gates.forget(after.id)
+            self.parked.pop(after.id, None)
+            self._declared.pop(after.id, None)
+        elif before.CalcPriority() != after.CalcPriority():
+            priority = after.CalcPriority()
+            if after.id in self.parked:
+                self._locks.rerank(after.id, self._ready.rank(after.id, priority))
+            elif after.id not in self.executions:
+                self.enqueue(after.id, priority)
+
+    # What is next
+
+    def _pump(self) -> None:
+        self._pump_call = None
+        deadline = self._clock.seconds() + _SLICE
+        while self._running and self._slots.free > 0 and self._ready and self._may_start():
+            if self._clock.seconds() > deadline:
+                self.look()
+                return
+            rank, job_id = self._ready.pop()
+            job = self._table.get(job_id)
+            if job is None or job.final or job_id in self.executions or job_id in self.parked:
+                continue
+            if self._ready.rank(job_id, job.CalcPriority()) == rank:
+                self._consider(job, rank)
+
+    def _consider(self, job: _QueuedJob, rank: int) -> None:
+        index = outcome.current(job)
+        try:
+            opcode = self._registry.restore(job.ops[index].input, f"ops[{index}]")
+            locks = self._wanted(job.id, opcode)
+        except GenericError as problem:
+            self._end(job.id, problem)
+            return
+        if job.phase == PHASE_WORK:
+            gate = self._gates.check(job, opcode)
+            if isinstance(gate, Wait):
+                self._park(job, gate)
+                return
+            if gate is not None:
+                self._end(job.id, gate.problem)
+                return
+        refusal = self._locks.acquire(job.id, locks, rank) if locks else None
+        if refusal is not None:
+            self._park(job, Wait(LOCK, str(refusal), self._clock.seconds()))
+            return
+        self._start(job, opcode)
+
+    def _wanted(self, job_id: int, opcode: OpCode) -> LockRequest:
+        wanted = normalise(opcode.all_locks())
+        declared = self._declared.get(job_id)
+        return wanted if declared is None else wanted.union(declared)
+
+    def _park(self, job: _QueuedJob, wait: Wait) -> None:
+        self.parked[job.id] = wait
+        if wait.shown and job.CalcStatus() != WAITING:
+            self._edits.edit(job.id, lambda draft: outcome.mark_waiting(draft, self._wall())).addErrback(
+                self._edit_failed, job.id
+            )
+
+    def _end(self, job_id: int, problem: GenericError | None) -> None:
+        """Ends a job that cannot run: cancelled without a problem, else in error."""
+
+        def change(draft: _QueuedJob) -> None:
+            if problem is not None:
+                outcome.fail(draft, problem, self._wall())
+            elif not draft.final:
+                outcome.cancel(draft, self._wall())
+
+        self._edits.edit(job_id, change).addErrback(self._edit_failed, job_id)
+
+    def _edit_failed(self, failure: object, job_id: int) -> None:
+        self._log.error("Job {job_id} could not be changed: {failure}", job_id=job_id, failure=failure)
+
+    # Running it
+
+    def _start(self, job: _QueuedJob, opcode: OpCode) -> None:
+        execution = self._make_execution(job, opcode)
+        self.executions[job.id] = execution
+        self._slots.taken += 1
+        Deferred.fromCoroutine(self._execute(execution, job.phase)).addErrback(self._broken, job.id)
+
+    async def _execute(self, execution: Execution, phase: str) -> None:
+        job_id = execution.job_id
+        keep_waiting = False
+        try:
+            if phase == PHASE_WORK and execution.opcode.has_dynamic_locks():
+                keep_waiting = not await self._declare(execution)
+                if keep_waiting:
+                    return
+            if phase == PHASE_WORK:
+                if not await self._edits.edit(job_id, lambda draft: outcome.mark_running(draft, self._wall())):
+                    return
+                ended = await execution.run()
+                phase = await self._edits.edit(job_id, lambda draft: self._conclude(draft, execution, ended))
+            if phase in (PHASE_COMMITTING, PHASE_ABORTING):
+                await self._call_back(execution, phase)
+        finally:
+            self._release(execution, keep_waiting)
+
+    def _conclude(self, draft: _QueuedJob, execution: Execution, ended: Outcome) -> str:
+        draft.log_serial = execution.log_serial()
+        return outcome.conclude(draft, ended, self._wall(), has_callbacks=execution.opcode.has_callbacks())
+
+    async def _call_back(self, execution: Execution, phase: str) -> None:
+        job = self._table.get(execution.job_id)
+        stored = job.ops[execution.index].outcome if job is not None else None
+        if stored is None:
+            raise GenericError(f"Job {execution.job_id} has phase {phase}, but opcode {execution.index} has no outcome")
+        function = execution.opcode.commit if phase == PHASE_COMMITTING else execution.opcode.abort
+        ended = await execution.call_back(function, stored)
+
+        def change(draft: _QueuedJob) -> None:
+            draft.log_serial = execution.log_serial()
+            outcome.finish(draft, ended, self._wall())
+
+        await self._edits.edit(execution.job_id, change)
+
+    async def _declare(self, execution: Execution) -> bool:
+        """Has the opcode declare its locks.
+
+        @return: whether it holds all of them; if not it is parked for the union, holding nothing
+        """
+        job_id = execution.job_id
+        await self._edits.edit(job_id, lambda draft: outcome.mark_waiting(draft, self._wall()))
+        try:
+            declared = normalise(await execution.declare_locks())
+            impossible = self._locks.impossible(declared)
+            if impossible is not None:
+                raise OpPrereqError(impossible)
+        except Exception as error:
+            problem = as_generic(error)
+            await self._edits.edit(job_id, lambda draft: outcome.fail(draft, problem, self._wall()))
+            return True
+        job = self._table.get(job_id)
+        if job is None or job.final:
+            return True
+        union = normalise(execution.opcode.all_locks()).union(declared)
+        refusal = self._locks.acquire(job_id, union, self._ready.rank(job_id, job.CalcPriority()))
+        if refusal is None:
+            return True
+        self._declared[job_id] = union
+        self.parked[job_id] = Wait(LOCK, str(refusal), self._clock.seconds())
+        return False
+
+    def _release(self, execution: Execution, keep_waiting: bool) -> None:
+        job_id = execution.job_id
+        execution.control.close()
+        del self.executions[job_id]
+        if execution.holds_slot:
+            self._slots.taken -= 1
+        if not keep_waiting:
+            self._declared.pop(job_id, None)
+            self._locks.release(job_id)
+            self.wake(job_id)
+        self.look()
+        if not self.executions:
+            waiters, self._idle_waiters = self._idle_waiters, []
+            for waiter in waiters:
+                waiter.callback(None)
+
+    def _broken(self, failure: object, job_id: int) -> None:
+        self._log.error("Job {job_id} could not be run to its end: {failure}", job_id=job_id, failure=failure)
+
+
+def as_generic(problem: Exception) -> GenericError:
+    """Gives any exception of opcode code a place in the error tree."""
+    return problem if isinstance(problem, GenericError) else GenericError(str(problem) or type(problem).__name__)

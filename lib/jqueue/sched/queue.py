@@ -1,0 +1,364 @@
+"""The queue as everybody outside sees it: the facade over table, processor, submission, verbs and queries.
+
+It puts the parts together and passes on what is published; each decision lives in the part that makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import msgpack
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from jqueue.config import Config
+from jqueue.errors import GenericError
+from jqueue.events.bus import Bus, Listener, Subscription
+from jqueue.events.joblog import Entry, JobLogs
+from jqueue.events.waiters import ChangeWaiters
+from jqueue.jobs.job import Queue, _QueuedJob
+from jqueue.jobs.rows import Row, RowStream
+from jqueue.locks.manager import LockManager
+from jqueue.opcodes.base import OpCode
+from jqueue.opcodes.registry import Registry
+from jqueue.sched import submission
+from jqueue.sched.edits import Edits
+from jqueue.sched.execution import Execution, MakeContext
+from jqueue.sched.gates import Gates
+from jqueue.sched.host import Host
+from jqueue.sched.processor import Processor, Slots
+from jqueue.sched.queries import Queries
+from jqueue.sched.ready import ReadyHeap
+from jqueue.sched.report import Report
+from jqueue.sched.requests import Requests
+from jqueue.sched.snapshot import Identity
+from jqueue.sched.submission import Answer, Origin, Submission
+from jqueue.sched.table import JobTable
+from jqueue.sched.verbs import Verbs, again, lost
+from jqueue.store.interface import RecordJournal
+from jqueue.store.jobfiles import Source
+from jqueue.workers.pool import Workers
+
+T = TypeVar("T")
+
+
+class JobFiles(Protocol):
+    """What the queue needs of the job files."""
+
+    @property
+    def pending(self) -> int: ...
+    @property
+    def lag(self) -> float: ...
+    def changed(self, job_id: int, source: Source) -> None: ...
+
+
+class History(Protocol):
+    """What the queue needs of the files beside the job files; `jqueue.store.history.History` says what each does."""
+
+    def load(self, job_ids: Iterable[int], queue: Queue | None = None) -> Deferred[dict[int, _QueuedJob]]: ...
+    def archived_ids(self) -> Deferred[list[int]]: ...
+    def log(self, job_id: int, newer_than: int, limit: int) -> Deferred[list[Entry]]: ...
+    def log_tail(self, job_id: int, count: int) -> Deferred[list[Entry]]: ...
+    def write_log(self, entries: dict[int, list[Entry]]) -> Deferred[None]: ...
+    def archive(self, jobs: Iterable[tuple[int, Source | None]]) -> Deferred[None]: ...
+    def forget(self, job_id: int) -> Deferred[None]: ...
+
+
+class Drain(Protocol):
+    """What the queue needs of `control/drained`."""
+
+    @property
+    def drained(self) -> str | None: ...
+
+    def set(self, reason: str | None) -> Deferred[None]: ...
+
+
+@dataclass
+class Outside:
+    """What the queue is given: everything that is not on the reactor thread, or that only the daemon can make."""
+
+    clock: IReactorTime
+    wall: Callable[[], float]
+    journal: RecordJournal
+    job_files: JobFiles
+    history: History
+    workers: Workers
+    drain: Drain
+    make_context: MakeContext
+    parked: Callable[[int], None]
+    """Called on a worker thread when the code of a job stops at a pause point."""
+
+
+class JobQueue:
+    """The queue."""
+
+    _log = Logger()
+
+    def __init__(self, config: Config, registry: Registry, outside: Outside) -> None:
+        """Makes an empty queue in which nothing runs yet; recovery fills it, `start` starts it."""
+        self._outside = outside
+        self._config = config
+        self.stopping = False
+        self.host = Host(outside.wall, registry)
+        self.table = JobTable(self.host, config.queue.keep_in_memory)
+        self.edits = Edits(self.table, outside.journal, self._published)
+        self.ready = ReadyHeap(config.queue.age_step)
+        self.requests = Requests()
+        self.identities: set[Identity] = set()
+        self.bus = Bus()
+        self.waiters = ChangeWaiters()
+        self.logs = JobLogs(outside.history.write_log, memory=config.log.memory, written=self._logged)
+        capacities = {_lock_key(text): units for text, units in config.locks.capacities.items()}
+        self.locks = LockManager(
+            outside.clock, capacities=capacities, max_bypass=config.locks.max_bypass, on_wake=self._wake
+        )
+        slots = Slots(config.workers.size)
+        self.gates = Gates(
+            clock=outside.clock,
+            wall=outside.wall,
+            status_of=self.table.status,
+            archived_status=self._archived_status,
+            wake=self._wake,
+        )
+        self.processor = Processor(
+            clock=outside.clock,
+            wall=outside.wall,
+            table=self.table,
+            edits=self.edits,
+            ready=self.ready,
+            locks=self.locks,
+            gates=self.gates,
+            registry=registry,
+            slots=slots,
+            may_start=lambda: not outside.journal.full,
+            make_execution=self._make_execution,
+        )
+        self.host.executions = self.processor.executions
+        self.submission = Submission(
+            config=config,
+            host=self.host,
+            registry=registry,
+            locks=self.locks,
+            journal=outside.journal,
+            requests=self.requests,
+            may_take=self._refusal,
+            accepted=self._accepted,
+        )
+        self.verbs = Verbs(
+            clock=outside.clock,
+            wall=outside.wall,
+            table=self.table,
+            edits=self.edits,
+            journal=outside.journal,
+            processor=self.processor,
+            history=outside.history,
+        )
+        self.queries = Queries(
+            clock=outside.clock, table=self.table, history=outside.history, logs=self.logs, waiters=self.waiters
+        )
+        self.report = Report(
+            clock=outside.clock,
+            table=self.table,
+            ready=self.ready,
+            locks=self.locks,
+            processor=self.processor,
+            slots=slots,
+            standing_still=self._standing_still,
+        )
+
+    # What happens inside
+
+    def _wake(self, job_id: int) -> None:
+        self.processor.wake(job_id)
+
+    def _make_execution(self, job: _QueuedJob, opcode: OpCode) -> Execution:
+        return Execution(
+            job,
+            opcode,
+            clock=self._outside.clock,
+            wall=self._outside.wall,
+            edits=self.edits,
+            logs=self.logs,
+            workers=self._outside.workers,
+            submit_children=self._submit_children,
+            make_context=self._outside.make_context,
+            parked=lambda: self._outside.parked(job.id),
+        )
+
+    def _published(self, before: _QueuedJob, after: _QueuedJob) -> None:
+        self._outside.job_files.changed(after.id, after)
+        self.processor.published(before, after)
+        self._tell(after)
+        if after.final and not before.final:
+            self.gates.finished(after.id)
+            self.logs.forget(after.id)
+            if after.auto_dismiss:
+                self.verbs.archive([after.id]).addErrback(self._log_failure, "archive a job by itself")
+
+    def _accepted(self, priority: int, job: _QueuedJob, packed: bytes) -> None:
+        self.table.add_packed(job.id, packed)
+        self._outside.job_files.changed(job.id, packed)
+        self.processor.enqueue(job.id, priority)
+        self._tell(job)
+
+    def _tell(self, job: _QueuedJob) -> None:
+        self.bus.job_changed(job)
+        self.waiters.changed(job.id)
+
+    def _logged(self, job_id: int, entries: Sequence[Entry]) -> None:
+        self.bus.job_logged(job_id, entries)
+        self.waiters.changed(job_id)
+
+    def _log_failure(self, failure: object, what: str) -> None:
+        self._log.error("Could not {what}: {failure}", what=what, failure=failure)
+
+    def _archived_status(self, job_id: int) -> Deferred[str | None]:
+        def status(found: dict[int, _QueuedJob]) -> str | None:
+            return found[job_id].CalcStatus() if job_id in found else None
+
+        return self._outside.history.load([job_id]).addCallback(status)
+
+    def _refusal(self, origin: Origin, count: int) -> GenericError | None:
+        return submission.refusal(
+            stopping=self.stopping,
+            disk_full=self._outside.journal.full,
+            drained=self._outside.drain.drained,
+            unfinished=len(self.table.unfinished),
+            limit=self._config.queue.max_unfinished,
+            origin=origin,
+            count=count,
+        )
+
+    def _standing_still(self) -> str | None:
+        if self._outside.journal.full:
+            return "the disk is full: nothing is started until there is space again"
+        return "the daemon is stopping" if self.stopping else None
+
+    def _submit_children(self, execution: Execution, jobs: Sequence[object]) -> Deferred[list[int]]:
+        identity = f"{execution.job_id}.{execution.index}.{execution.children}"
+        parent = self.table.get(execution.job_id)
+        origin = Origin(uid=parent.owner if parent is not None else None, admin=True, parent=identity)
+
+        def ids(answer: Answer) -> list[int]:
+            return [job_id for job_id in answer if isinstance(job_id, int)]
+
+        return maybeDeferred(self.submission.submit, jobs, {}, origin).addCallback(ids)
+
+    # The methods
+
+    def submit(
+        self, jobs: list[object], options: dict[str, object], *, uid: int | None, admin: bool
+    ) -> Deferred[Answer]:
+        """Checks and records new jobs: all of them, or none if one is not valid.
+
+        @param jobs: each a list of opcode maps or a description map
+        @param options: what holds for all of them
+        @param uid: who submits; None if unknown
+        @param admin: whether any priority may be given
+        """
+        return maybeDeferred(self.submission.submit, jobs, options, Origin(uid=uid, admin=admin))
+
+    def submit_drop(self, jobs: list[object], uid: int, identity: Identity) -> Deferred[Answer]:
+        """Submits what was dropped into `incoming/`; the file is remembered until its removal is durable."""
+
+        def remember(answer: Answer) -> Answer:
+            self.identities.add(identity)
+            return answer
+
+        return maybeDeferred(
+            self.submission.submit, jobs, {}, Origin(uid=uid, admin=uid == 0, incoming=identity)
+        ).addCallback(remember)
+
+    def drop_removed(self, identity: Identity) -> None:
+        """Notes that the removal of a dropped file is durable."""
+        self.identities.discard(identity)
+        self._outside.journal.append(msgpack.packb(["unlinked", [identity]])).addErrback(
+            self._log_failure, "note the removal of a dropped file"
+        )
+
+    def query_jobs(self, ids: list[int] | None, fields: list[str], qfilter: object) -> Deferred[RowStream | list[Row]]:
+        """Gives a row of values for each job asked for; see `Queries.rows`."""
+        return self._run(self.queries.rows(ids, fields, qfilter))
+
+    def wait_for_change(
+        self,
+        job_id: int,
+        fields: list[str],
+        prev_info: object,
+        prev_serial: int | None,
+        timeout: float,
+        peer_closed: Deferred[None] | None,
+    ) -> Deferred[list[Any] | None]:
+        """Waits until a job differs from what the caller knows; see `Queries.wait_for_change`."""
+        return self._run(self.queries.wait_for_change(job_id, fields, prev_info, prev_serial, timeout, peer_closed))
+
+    def cancel(self, job_id: int, kill: bool, soft: bool) -> Deferred[tuple[bool, str]]:
+        """Cancels a job; `soft` makes a difference only for ready jobs, of which this version has none."""
+        return self.verbs.cancel(job_id, kill)
+
+    def change_priority(self, job_id: int, priority: int, *, admin: bool) -> Deferred[tuple[bool, str]]:
+        """Gives the opcodes that have not run another priority."""
+        return maybeDeferred(self.verbs.change_priority, job_id, priority, admin)
+
+    def archive(self, job_id: int) -> Deferred[bool]:
+        """Archives a final job."""
+        return self.verbs.archive([job_id]).addCallback(bool)
+
+    def auto_archive(self, age: float, timeout: float) -> Deferred[tuple[int, int]]:
+        """Archives jobs that ended at least `age` seconds ago; see `Verbs.auto_archive`."""
+        return self._run(self.verbs.auto_archive(age, timeout))
+
+    def set_drain(self, reason: str | None) -> Deferred[bool]:
+        """Drains the queue, or with None takes new jobs again."""
+        return self._outside.drain.set(reason).addCallback(lambda _: True)
+
+    def retry(self, job_id: int, everything: bool, uid: int | None) -> Deferred[int]:
+        """Submits what did not succeed of a final job, or all of it, as a new job."""
+        return self._run(self._retry(job_id, everything, uid))
+
+    async def _retry(self, job_id: int, everything: bool, uid: int | None) -> int:
+        description = again(await self._whole(job_id), everything)
+        (new_id,) = await self.submission.submit([description], {}, Origin(uid=uid, admin=True))
+        assert isinstance(new_id, int), "a single job is refused by raising"
+        return new_id
+
+    def job_log(self, job_id: int, newer_than: int, limit: int) -> Deferred[list[Entry]]:
+        """Gives log entries, oldest first; see `Queries.log`."""
+        return self._run(self.queries.log(job_id, newer_than, limit))
+
+    def explain(self, job_id: int) -> Deferred[dict[str, Any]]:
+        """Says why a job does not run."""
+        return self._run(self._explain(job_id))
+
+    async def _explain(self, job_id: int) -> dict[str, Any]:
+        return self.report.explain(await self._whole(job_id))
+
+    async def _whole(self, job_id: int) -> _QueuedJob:
+        job = self.table.get(job_id) or (await self._outside.history.load([job_id], self.host)).get(job_id)
+        if job is None:
+            raise lost(job_id)
+        return job
+
+    def query_locks(self) -> list[dict[str, Any]]:
+        """Gives every lock that is held or wanted."""
+        return self.report.locks()
+
+    def query_workers(self) -> dict[str, Any]:
+        """Says what the workers do."""
+        return self.report.workers()
+
+    def subscribe(self, listener: Listener, *, jobs: set[int] | None, changes: bool, log: bool) -> Callable[[], None]:
+        """Tells of events until the function that is returned is called."""
+        chosen = frozenset(jobs) if jobs is not None else None
+        return self.bus.subscribe(Subscription(listener, chosen, changes, log))
+
+    def _run(self, work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
+        return Deferred.fromCoroutine(work)
+
+
+def _lock_key(text: str) -> tuple[str, str]:
+    level, _, name = text.partition("/")
+    return level, name

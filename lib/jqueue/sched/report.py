@@ -1,0 +1,145 @@
+"""Explanations for people: why a job does not run, and what the workers do and will do next.
+
+Only looks at the scheduler's state; rows of job fields are in `queries`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+
+from jqueue.jobs.job import _QueuedJob
+from jqueue.locks.manager import LockManager
+from jqueue.locks.modes import key_text
+from jqueue.sched import outcome
+from jqueue.sched.gates import LOCK, Wait
+from jqueue.sched.processor import Processor, Slots
+from jqueue.sched.ready import ReadyHeap
+from jqueue.sched.table import JobTable
+
+_LISTED = 1000
+
+
+class Report:
+    """Says what goes on."""
+
+    def __init__(
+        self,
+        *,
+        clock: IReactorTime,
+        table: JobTable,
+        ready: ReadyHeap,
+        locks: LockManager,
+        processor: Processor,
+        slots: Slots,
+        standing_still: Callable[[], str | None],
+    ) -> None:
+        """Makes it.
+
+        @param standing_still: why no opcode is started at all now, if that is so
+        """
+        self._clock = clock
+        self._table = table
+        self._ready = ready
+        self._locks = locks
+        self._processor = processor
+        self._slots = slots
+        self._standing_still = standing_still
+
+    def explain(self, job: _QueuedJob) -> dict[str, Any]:
+        """Says why a job does not run, or what it does.
+
+        @return: its id, status, and reasons, each with a `kind`, a `text`, and what the kind has besides
+        """
+        status = job.CalcStatus()
+        reasons = [self._final(job)] if job.final else self._unfinished(job)
+        return {"id": job.id, "status": status, "reasons": reasons}
+
+    def _final(self, job: _QueuedJob) -> dict[str, Any]:
+        where = "it is archived" if job.archived else "it has ended"
+        return {"kind": "final", "text": f"{where}: {job.CalcStatus()}"}
+
+    def _unfinished(self, job: _QueuedJob) -> list[dict[str, Any]]:
+        execution = self._processor.executions.get(job.id)
+        index = outcome.current(job)
+        if execution is not None:
+            text = f"opcode {index + 1} of {len(job.ops)} ({execution.opcode.summary()}) is running"
+            return [{"kind": "running", "text": text, "since": self._ago(execution.since), "op": index}]
+        still = self._standing_still()
+        reasons = [{"kind": "daemon", "text": still}] if still is not None else []
+        wait = self._processor.parked.get(job.id)
+        if wait is not None:
+            return [*reasons, self._waiting(job, wait)]
+        return [*reasons, self._queued(job)]
+
+    def _waiting(self, job: _QueuedJob, wait: Wait) -> dict[str, Any]:
+        reason: dict[str, Any] = {"kind": wait.kind, "text": wait.text, "since": self._ago(wait.since)}
+        refusal = self._locks.explain(job.id) if wait.kind == LOCK else None
+        if refusal is not None:
+            reason |= {
+                "text": str(refusal),
+                "lock": key_text(refusal.lock),
+                "mode": refusal.mode,
+                "holders": [self._holder(owner) for owner in refusal.holders],
+                "reserved_for": refusal.reserved_for,
+                "place": refusal.place,
+                "since": self._ago(refusal.since),
+            }
+        return reason
+
+    def _holder(self, owner: int) -> dict[str, Any]:
+        execution = self._processor.executions.get(owner)
+        holder: dict[str, Any] = {"id": owner}
+        if execution is not None:
+            holder |= {"op": execution.opcode.summary(), "since": self._ago(execution.since)}
+        return holder
+
+    def _queued(self, job: _QueuedJob) -> dict[str, Any]:
+        before = self._ready.place(job.id, job.CalcPriority())
+        place = None if before is None else before + 1
+        if self._slots.free > 0:
+            return {"kind": "ready", "text": "it is about to be looked at", "place": place}
+        number = f"number {place}" if place is not None else "far back"
+        text = f"all {self._slots.size} workers are busy; it is {number} in line"
+        return {"kind": "workers", "text": text, "place": place, "size": self._slots.size}
+
+    def _ago(self, since: float) -> float:
+        return round(self._clock.seconds() - since, 3)
+
+    def workers(self) -> dict[str, Any]:
+        """Says which jobs have a worker, which wait for what, and who is next.
+
+        @return: `size`, `running`, `jobs` (each with its id and `state`), and the numbers `waiting` and `queued`
+        """
+        rows = [
+            {
+                "id": execution.job_id,
+                "state": "running" if execution.holds_slot else "paused",
+                "op": execution.index,
+                "summary": execution.opcode.summary(),
+                "since": self._ago(execution.since),
+                "progress": list(execution.progress) if execution.progress is not None else None,
+            }
+            for execution in list(self._processor.executions.values())
+        ]
+        parked = self._processor.parked
+        for job_id in list(islice(parked, _LISTED)):
+            job = self._table.get(job_id)
+            if job is not None and not job.final:
+                rows.append({"id": job_id, "state": "waiting", **self._waiting(job, parked[job_id])})
+        upcoming = [job_id for job_id in self._ready.first(self._slots.size) if job_id not in parked]
+        rows += [{"id": job_id, "state": "next", "place": place} for place, job_id in enumerate(upcoming, 1)]
+        return {
+            "size": self._slots.size,
+            "running": self._slots.taken,
+            "waiting": len(parked),
+            "queued": len(self._ready),
+            "jobs": rows,
+        }
+
+    def locks(self) -> list[dict[str, Any]]:
+        """Says of each lock that is held or wanted who has it and who waits for it."""
+        return [dict(row) for row in self._locks.report()]

@@ -1,0 +1,185 @@
+"""The queue's state as the chunks of a checkpoint, and back; and the replay of the journal behind it.
+
+Pure: which files the bytes come from is for `jqueue.store`.
+A checkpoint is taken in slices while jobs go on, so a chunk may already have what a later record says; records state
+facts, so replaying them over it is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import msgpack
+
+from jqueue.errors import JournalDamaged
+from jqueue.jobs import packing
+from jqueue.jobs.job import _QueuedJob
+from jqueue.sched.requests import Requests
+from jqueue.sched.table import FinishedRow, JobHost, JobTable
+
+_CHUNK = 500  # jobs; a millisecond or two of packing
+
+Identity = str
+
+
+@dataclass
+class Recovered:
+    """What a checkpoint and the journal behind it say."""
+
+    last_id: int = 0
+    queued: dict[int, int] = field(default_factory=dict)
+    """Jobs that were never looked at, and their priorities."""
+    jobs: dict[int, bytes | _QueuedJob] = field(default_factory=dict)
+    """Jobs known whole; those of `queued` among them."""
+    rows: dict[int, FinishedRow] = field(default_factory=dict)
+    """Finished jobs of which only the row is known."""
+    touched: set[int] = field(default_factory=set)
+    """Jobs that the journal speaks of; their files may be stale."""
+    archived: dict[int, bytes | _QueuedJob | None] = field(default_factory=dict)
+    """Jobs to be moved to the archive, if that has not been done yet."""
+    forgotten: set[int] = field(default_factory=set)
+    """Jobs whose files are to be gone."""
+    identities: set[Identity] = field(default_factory=set)
+    """Dropped files that were submitted, but may still be there."""
+    requests: list[list[Any]] = field(default_factory=list)
+
+
+def chunks(table: JobTable, requests: Requests, identities: Iterable[Identity], last_id: int) -> Iterator[bytes]:
+    """Gives the chunks of a checkpoint; jobs may change between two of them."""
+    meta = {"last_id": last_id, "requests": list(requests.serialize()), "identities": list(identities)}
+    yield msgpack.packb(["meta", meta])
+    for ids in _sliced(list(table.unfinished)):
+        queued, active = [], []
+        for job_id in ids:
+            job = table.unfinished.get(job_id)
+            if isinstance(job, bytes):
+                queued.append([job_id, packing.peek(job).priority, job])
+            elif job is not None:
+                active.append([job_id, packing.pack(job)])
+        yield msgpack.packb(["queued", queued])
+        yield msgpack.packb(["active", active])
+    for ids in _sliced(list(table.finished)):
+        finished = []
+        for job_id in ids:
+            row = table.finished.get(job_id)
+            if row is not None:
+                finished.append([job_id, list(row), table.packed_finished(job_id)])
+        yield msgpack.packb(["finished", finished])
+
+
+def _sliced(ids: list[int]) -> Iterator[list[int]]:
+    iterator = iter(ids)
+    while chosen := list(islice(iterator, _CHUNK)):
+        yield chosen
+
+
+def recover(host: JobHost, checkpoint: Iterable[bytes], records: Iterable[tuple[int, bytes]]) -> Recovered:
+    """Reads a checkpoint and the records behind it.
+
+    @param host: the queue of the jobs that have to be unpacked
+    @param records: (sequence, record) each, in order
+    @raise JournalDamaged: a record or chunk is not one of ours
+    """
+    state = Recovered()
+    for chunk in checkpoint:
+        kind, content = _unpacked(chunk, "a chunk of the checkpoint")
+        _take_chunk(state, kind, content)
+    for sequence, record in records:
+        _take_record(state, host, _unpacked(record, f"record {sequence}"), sequence)
+    return state
+
+
+def _unpacked(data: bytes, what: str) -> Any:
+    try:
+        return msgpack.unpackb(data, use_list=True, strict_map_key=False)
+    except Exception as problem:
+        raise JournalDamaged(f"{what} of the journal cannot be read: {problem}; `jqueue fsck` shows more") from problem
+
+
+def _take_chunk(state: Recovered, kind: str, content: Any) -> None:
+    match kind:
+        case "meta":
+            state.last_id = content["last_id"]
+            state.requests = content["requests"]
+            state.identities = set(content["identities"])
+        case "queued":
+            for job_id, priority, packed in content:
+                state.queued[job_id] = priority
+                state.jobs[job_id] = packed
+        case "active":
+            state.jobs.update(content)
+        case "finished":
+            for job_id, row, packed in content:
+                if packed is not None:
+                    state.jobs[job_id] = packed
+                else:
+                    state.rows[job_id] = FinishedRow(*row)
+        case _:
+            raise JournalDamaged(f"The checkpoint has a chunk of the unknown kind {kind!r}; a newer jqueue wrote it")
+
+
+def _take_record(state: Recovered, host: JobHost, record: list[Any], sequence: int) -> None:
+    match record:
+        case ["submit", rows, meta]:
+            _take_submit(state, rows, meta)
+        case ["update", int(job_id), update]:
+            _take_update(state, host, job_id, update)
+        case ["archive", ids]:
+            for job_id in ids:
+                state.archived[job_id] = _gone(state, job_id)
+        case ["forget", ids]:
+            for job_id in ids:
+                _gone(state, job_id)
+                state.forgotten.add(job_id)
+        case ["unlinked", identities]:
+            state.identities.difference_update(identities)
+        case _:
+            raise JournalDamaged(f"Record {sequence} of the journal is of an unknown kind; a newer jqueue wrote it")
+
+
+def _take_submit(state: Recovered, rows: list[list[Any]], meta: dict[str, Any]) -> None:
+    for job_id, priority, packed in rows:
+        state.queued[job_id] = priority
+        state.jobs[job_id] = packed
+        state.touched.add(job_id)
+        state.last_id = max(state.last_id, job_id)
+    if "request" in meta:
+        uid, name, content = meta["request"]
+        state.requests.append([uid, name, content, [row[0] for row in rows], None])
+    if "incoming" in meta:
+        state.identities.add(meta["incoming"])
+
+
+def _take_update(state: Recovered, host: JobHost, job_id: int, update: Any) -> None:
+    job = state.jobs.get(job_id)
+    if job is None:
+        # It left the queue between this record and the slice of the checkpoint that would have had it.
+        return
+    if isinstance(job, bytes):
+        job = packing.unpack(host, job_id, job)
+        state.jobs[job_id] = job
+        state.queued.pop(job_id, None)
+    packing.apply_update(job, update)
+    state.touched.add(job_id)
+
+
+def _gone(state: Recovered, job_id: int) -> bytes | _QueuedJob | None:
+    state.queued.pop(job_id, None)
+    state.rows.pop(job_id, None)
+    state.touched.discard(job_id)
+    return state.jobs.pop(job_id, None)
+
+
+def fill(table: JobTable, state: Recovered, host: JobHost) -> None:
+    """Puts recovered jobs into an empty table."""
+    for job_id, row in sorted(state.rows.items()):
+        table.add_finished(job_id, row)
+    for job_id in sorted(state.jobs):
+        job = state.jobs[job_id]
+        if job_id in state.queued and isinstance(job, bytes):
+            table.add_packed(job_id, job)
+        else:
+            table.put(packing.unpack(host, job_id, job) if isinstance(job, bytes) else job)

@@ -1,0 +1,130 @@
+"""The job table: every job the daemon knows, in its published version.
+
+Unfinished jobs are whole; a queued one stays packed until it is looked at.
+Of finished ones a row is kept, and the newest ones whole; the rest is on disk, which is not read here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from jqueue.jobs import packing
+from jqueue.jobs.job import _QueuedJob
+from jqueue.jobs.status import QUEUED
+
+Times = tuple[int, int]
+
+
+class FinishedRow(NamedTuple):
+    """What is kept of a finished job, so that lists need no disk."""
+
+    status: str
+    received_ts: Times | None
+    start_ts: Times | None
+    end_ts: Times | None
+    name: str | None
+    summary: list[str]
+    owner: int | None
+
+
+class JobHost(Protocol):
+    """What jobs ask of the queue they belong to: the time, and what the pure package cannot know."""
+
+    def time(self) -> float:
+        """Wall time in seconds."""
+        ...
+
+
+class JobTable:
+    """Jobs by id; changed only by publishing."""
+
+    def __init__(self, host: JobHost, keep_whole: int) -> None:
+        """Makes an empty table.
+
+        @param host: the `queue` of the jobs that are unpacked
+        @param keep_whole: how many finished jobs stay in memory whole
+        """
+        self._host = host
+        self._keep_whole = keep_whole
+        self.unfinished: dict[int, bytes | _QueuedJob] = {}
+        self.finished: dict[int, FinishedRow] = {}
+        self._whole: dict[int, _QueuedJob] = {}
+        self.counts: Counter[str] = Counter()
+
+    def add_packed(self, job_id: int, packed: bytes) -> None:
+        """Adds a job that has never been looked at; it is queued."""
+        self.unfinished[job_id] = packed
+        self.counts[QUEUED] += 1
+
+    def get(self, job_id: int) -> _QueuedJob | None:
+        """Gives a job's published version, if it is in memory."""
+        job = self.unfinished.get(job_id)
+        if job is None:
+            return self._whole.get(job_id)
+        if isinstance(job, bytes):
+            return packing.unpack(self._host, job_id, job)
+        return job
+
+    def status(self, job_id: int) -> str | None:
+        """The status of a job that is not archived, without unpacking it."""
+        job = self.unfinished.get(job_id)
+        if job is None:
+            row = self.finished.get(job_id)
+            return row.status if row else None
+        return QUEUED if isinstance(job, bytes) else job.CalcStatus()
+
+    def put(self, job: _QueuedJob) -> None:
+        """Replaces a job's published version."""
+        before = self.status(job.id)
+        if before is not None:
+            self.counts[before] -= 1
+        status = job.CalcStatus()
+        self.counts[status] += 1
+        if not job.final:
+            self.unfinished[job.id] = job
+            return
+        self.unfinished.pop(job.id, None)
+        self.finished[job.id] = finished_row(job)
+        self._whole[job.id] = job
+        if len(self._whole) > self._keep_whole:
+            del self._whole[next(iter(self._whole))]
+
+    def add_finished(self, job_id: int, row: FinishedRow) -> None:
+        """Adds a finished job of which only the row is known."""
+        self.finished[job_id] = row
+        self.counts[row.status] += 1
+
+    def packed_finished(self, job_id: int) -> bytes | None:
+        """Gives a finished job packed, if it is in memory whole."""
+        job = self._whole.get(job_id)
+        return None if job is None else packing.pack(job)
+
+    def remove(self, job_id: int) -> None:
+        """Forgets a job that has left the queue."""
+        status = self.status(job_id)
+        if status is not None:
+            self.counts[status] -= 1
+        self.unfinished.pop(job_id, None)
+        self.finished.pop(job_id, None)
+        self._whole.pop(job_id, None)
+
+    def ids(self) -> list[int]:
+        """All ids, ascending."""
+        return sorted([*self.unfinished, *self.finished])
+
+    def __contains__(self, job_id: object) -> bool:
+        return job_id in self.unfinished or job_id in self.finished
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.unfinished
+        yield from self.finished
+
+
+def finished_row(job: _QueuedJob) -> FinishedRow:
+    """The row of a job that has just become final."""
+    status, received, start, end, name, summary, owner = job.GetInfo(
+        ["status", "received_ts", "start_ts", "end_ts", "name", "summary", "owner"]
+    )
+    return FinishedRow(status, received, start, end, name, summary, owner)

@@ -1,0 +1,224 @@
+"""What an opcode sees of the queue while it runs.
+
+Every call is a message to the reactor thread, or a wait for its answer; no queue state is reached from here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+
+from jqueue.errors import JobCanceled, ShuttingDown
+from jqueue.workers.command import run_command
+from jqueue.workers.control import SHUTDOWN, Control
+from jqueue.workers.mailbox import Mailbox
+from jqueue.workers.ratelimit import RateLimit
+
+T = TypeVar("T")
+
+_UNWRITTEN_LOG_LINES = 1000  # a faster opcode waits until the log file has caught up
+_PROGRESS_INTERVAL = 0.1
+
+LogLine = tuple[float, str, Any]
+"""Wall time in seconds, type, message."""
+
+
+class Desk(Protocol):
+    """Who takes the messages of one running opcode, on the reactor thread."""
+
+    def logged(self, lines: Sequence[LogLine]) -> None:
+        """Takes log lines; `Context.log_written` tells the opcode when they are in the file."""
+        ...
+
+    def progressed(self, done: int, total: int, text: str) -> None:
+        """Takes how far the opcode is."""
+        ...
+
+    def save(self, saved: Mapping[str, Any]) -> Deferred[None]:
+        """Makes the opcode's own state durable."""
+        ...
+
+    def submit(self, jobs: Sequence[object]) -> Deferred[list[int]]:
+        """Submits children."""
+        ...
+
+
+class Saved(MutableMapping[str, Any]):
+    """A small dict that is durable when an assignment returns."""
+
+    def __init__(self, values: Mapping[str, Any], store: Callable[[Mapping[str, Any]], None]) -> None:
+        """Makes one.
+
+        @param values: what was saved before
+        @param store: makes a state durable; returns when it is
+        """
+        self._values = dict(values)
+        self._store = store
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        changed = {**self._values, key: value}
+        self._store(changed)
+        self._values = changed
+
+    def __delitem__(self, key: str) -> None:
+        changed = {name: value for name, value in self._values.items() if name != key}
+        if len(changed) == len(self._values):
+            raise KeyError(key)
+        self._store(changed)
+        self._values = changed
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class Context:
+    """The `ctx` of one attempt at one opcode; see `jqueue.opcodes.base.OpContext` for the author's view."""
+
+    def __init__(
+        self,
+        *,
+        job_id: int,
+        op_index: int,
+        attempt: int,
+        saved: Mapping[str, Any],
+        dry_run: bool,
+        run_directory: Path,
+        control: Control,
+        desk: Desk,
+        mailbox: Mailbox,
+        command_user: str | None = None,
+        kill_after: float = 5.0,
+    ) -> None:
+        """Makes the context.
+
+        @param run_directory: where a command's output and exit record go; made when one runs
+        @param command_user: the user commands run as; the daemon's own without one
+        @param kill_after: seconds between TERM and KILL
+        """
+        self.job_id = job_id
+        self.op_index = op_index
+        self.attempt = attempt
+        self.dry_run = dry_run
+        self.run_directory = run_directory
+        self.saved: MutableMapping[str, Any] = Saved(saved, lambda values: self._ask(desk.save, values))
+        self._control = control
+        self._desk = desk
+        self._mailbox = mailbox
+        self._command_user = command_user
+        self._kill_after = kill_after
+        self._limit = RateLimit(time.monotonic)
+        self._progressed_at = 0.0
+        self._room = threading.BoundedSemaphore(_UNWRITTEN_LOG_LINES)
+
+    def log(self, message: Any, type: str = "message") -> None:
+        """Writes one entry to the job's log.
+
+        @param message: text; another JSON value for types that define one
+        @param type: Ganeti's log type
+        """
+        self._room.acquire()
+        self._mailbox.post(self._desk.logged, [(time.time(), type, message)])
+
+    def log_written(self, count: int) -> None:
+        """Tells that lines have reached the file; called on the reactor thread."""
+        self._room.release(count)
+
+    def progress(self, done: int, total: int, text: str = "") -> None:
+        """Says how far the opcode is; only shown, never used to decide anything.
+
+        @param done: units of work done
+        @param total: units in all; 0 counts as 1, so that nothing looks finished at its start
+        @param text: what is being done
+        """
+        now = time.monotonic()
+        if done >= total or now - self._progressed_at >= _PROGRESS_INTERVAL:
+            self._progressed_at = now
+            self._mailbox.post(self._desk.progressed, done, max(total, 1), text)
+
+    def checkpoint(self) -> None:
+        """A pause point: stays here while the job is paused.
+
+        @raise JobCanceled: the opcode is to stop now
+        """
+        self._control.wait_pause()
+        if self._control.stop_requested:
+            raise JobCanceled(f"The opcode was asked to stop ({self._control.stop_reason})")
+
+    def throttle(self, n: int) -> None:
+        """Pays for `n` units (bytes) of work under the job's speed limit; a checkpoint as well."""
+        self._limit.set_speed(self._control.speed)
+        self.sleep(self._limit.delay(n))
+
+    def sleep(self, seconds: float) -> None:
+        """Sleeps; a pause stops the clock's effect, a stop request ends the sleep at once.
+
+        @raise JobCanceled: the opcode is to stop now
+        """
+        deadline = time.monotonic() + seconds
+        self.checkpoint()
+        while (left := deadline - time.monotonic()) > 0:
+            self._control.sleep(left)
+            self.checkpoint()
+
+    def submit(self, jobs: Sequence[object]) -> list[int]:
+        """Submits children; asked again by a re-run of this opcode, it gives the same ids.
+
+        @param jobs: each a list of opcode maps, or a description map
+        @return: their ids, durable
+        """
+        return self._ask(self._desk.submit, jobs)
+
+    def command(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+    ) -> int:
+        """Runs a command in a process group of its own; its output becomes log lines as it comes.
+
+        @return: its exit status, `-N` when signal N ended it
+        @raise JobCanceled: the opcode was to stop; nothing of the process group is left
+        """
+        self.checkpoint()
+        return run_command(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=stdin,
+            run_directory=self.run_directory,
+            user=self._command_user,
+            kill_after=self._kill_after,
+            control=self._control,
+            log=self.log,
+        )
+
+    def _ask(self, function: Callable[..., Deferred[T]], *arguments: Any) -> T:
+        answered = threading.Event()
+        answers: list[T] = []
+        problems: list[BaseException] = []
+
+        def call() -> None:
+            done = function(*arguments).addCallbacks(answers.append, lambda failure: problems.append(failure.value))
+            done.addBoth(lambda _: answered.set())
+
+        self._mailbox.post(call)
+        # A daemon that stops answers nothing more; the thread must not wait for it for ever.
+        while not answered.wait(1.0):
+            if self._control.stop_reason == SHUTDOWN:
+                raise ShuttingDown()
+        if problems:
+            raise problems[0]
+        return answers[0]

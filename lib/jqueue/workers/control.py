@@ -1,0 +1,108 @@
+"""What the queue asks of running code: to stop, to pause, to go slower.
+
+The reactor thread sets, the worker thread looks; the one place where the two share memory.
+What follows from it (statuses, slots) does not live here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+CANCEL = "cancel"
+TIMEOUT = "timeout"
+SHUTDOWN = "shutdown"
+
+
+class Control:
+    """The requests to one running opcode."""
+
+    def __init__(self, parked: Callable[[], None]) -> None:
+        """Makes one without requests.
+
+        @param parked: called on the worker thread when the code has stopped at a pause point
+        """
+        self._changed = threading.Condition()
+        self._parked = parked
+        self._descriptor: int | None = None
+        self._holds_slot = True
+        self.stop_reason: str | None = None
+        self.kill_now = False
+        self.paused = False
+        self.speed = 0
+
+    # On the reactor thread
+
+    def stop(self, reason: str, *, kill: bool = False) -> None:
+        """Asks the code to stop; the first reason stays.
+
+        @param reason: `CANCEL`, `TIMEOUT` or `SHUTDOWN`
+        @param kill: do not leave it time to end by itself
+        """
+        self._set(stop_reason=self.stop_reason or reason, kill_now=self.kill_now or kill)
+
+    def pause(self, paused: bool) -> None:
+        """Asks the code to pause at its next pause point, or to go on; that needs a slot as well, see `grant_slot`."""
+        self._set(paused=paused)
+
+    def set_speed(self, speed: int) -> None:
+        """Sets the limit, in progress units (bytes) a second; 0 is no limit."""
+        self._set(speed=speed)
+
+    def grant_slot(self) -> None:
+        """Lets parked code go on once nothing else holds it."""
+        self._set(_holds_slot=True)
+
+    def _set(self, **values: object) -> None:
+        with self._changed:
+            for name, value in values.items():
+                setattr(self, name, value)
+            self._changed.notify_all()
+            if self._descriptor is not None:
+                os.eventfd_write(self._descriptor, 1)
+
+    # On the worker thread
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the code is to stop."""
+        return self.stop_reason is not None
+
+    def wait_pause(self) -> None:
+        """Stays here while the code is to be paused; a stop request ends the pause."""
+        with self._changed:
+            if not self.paused or self.stop_requested:
+                return
+            self._holds_slot = False
+            self._parked()
+            while (self.paused or not self._holds_slot) and not self.stop_requested:
+                self._changed.wait()
+
+    def sleep(self, seconds: float) -> None:
+        """Waits for that long, or until anything is asked of the code."""
+        with self._changed:
+            if not self.stop_requested and not self.paused:
+                self._changed.wait(seconds)
+
+    def fileno(self) -> int:
+        """Gives a descriptor that becomes readable when anything is asked."""
+        with self._changed:
+            if self._descriptor is None:
+                self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            return self._descriptor
+
+    def clear(self) -> None:
+        """Makes the descriptor unreadable until the next request."""
+        if self._descriptor is not None:
+            try:
+                os.eventfd_read(self._descriptor)
+            except BlockingIOError:
+                return
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        with self._changed:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
