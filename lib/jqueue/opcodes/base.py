@@ -225,6 +225,14 @@ class OpCode(Parameters, abc.ABC):
         """
         return rename_paths(self._named_locks(self.OP_ID), self.lock_paths or {})
 
+    def dynamic_locks(self, ctx: OpContext) -> LockSet:
+        """Asks `declare_locks` and looks up path names in the file system; called on a worker thread.
+
+        @raise OpPrereqError: it gave no locks
+        """
+        locks = normalise(self.declare_locks(ctx), f"{self.OP_ID}.declare_locks()")
+        return rename_paths(locks, resolve_paths(locks))
+
     # What an author writes
 
     def locks(self) -> LockSpec:

@@ -7,6 +7,7 @@ import pytest
 
 from jqueue.errors import OpPrereqError
 from jqueue.opcodes.base import EXCLUSIVE, SHARED, LockSpec, OpCode, OpContext, param
+from jqueue.opcodes.fake import FakeContext
 
 
 class OpCopy(OpCode):
@@ -31,7 +32,7 @@ class OpFlip(OpCopy):
         ctx.log("flip")
 
     def declare_locks(self, ctx: OpContext) -> LockSpec:
-        return {}
+        return {"file": dict.fromkeys(self.names, SHARED)}
 
 
 class OpBadLocks(OpCopy):
@@ -99,6 +100,13 @@ def test_what_a_client_says_paths_stand_for_is_not_believed() -> None:
     op = OpCopy.from_dict({"source": "/nonexistent/a", "lock_paths": {"/nonexistent/a": "/b"}})
     assert op.all_locks() == {"file": {"/nonexistent/a": SHARED}}
     assert "lock_paths" not in op.to_dict()
+
+
+def test_path_names_of_dynamic_locks_are_looked_up_when_they_are_declared(tmp_path: Path) -> None:
+    real = tmp_path.resolve()
+    (real / "link").symlink_to("data")
+    op = OpFlip(source="/nonexistent/a", names=[f"{real}/link"])
+    assert op.dynamic_locks(FakeContext()) == {"file": {f"{real}/data": SHARED}}
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import socket
+from typing import Any
+
 import pytest
 
 from jqueue.errors import JobCanceled, OpExecError, OpPrereqError
+from jqueue.opcodes import testing
 from jqueue.opcodes.fake import FakeContext
 from jqueue.opcodes.testing import OpTestDelay, OpTestDummy, OpTestJqueue
 
@@ -88,3 +92,39 @@ def test_jqueue_without_notifications_logs_nothing_and_succeeds() -> None:
 def test_jqueue_fails_when_told_so() -> None:
     with pytest.raises(OpExecError, match="told to fail"):
         OpTestJqueue(fail=True).exec(FakeContext())
+
+
+class TestClient(FakeContext):
+    """Connects to each socket it is told about, and hangs up."""
+
+    __test__ = False
+
+    def log(self, message: Any, type: str = "message") -> None:
+        if type == "jqueue-test":
+            path, test, argument = message
+            message = [test, argument]
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+                client.connect(path)
+        super().log(message, type)
+
+
+def test_jqueue_tells_each_step_in_order_and_waits_for_the_client() -> None:
+    ctx = TestClient()
+    op = OpTestJqueue(notify_waitlock=True, notify_exec=True, log_messages=["a", "b"])
+    op.declare_locks(ctx)
+    assert op.exec(ctx) is True
+    assert ctx.logged == [
+        ("jqueue-test", ["expandnames", None]),
+        ("jqueue-test", ["exec", None]),
+        ("jqueue-test", ["startmsg", 2]),
+        ("message", "TESTMSG=a"),
+        ("jqueue-test", ["logmsg", 1]),
+        ("message", "TESTMSG=b"),
+        ("jqueue-test", ["logmsg", 2]),
+    ]
+
+
+def test_jqueue_fails_when_no_client_connects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing, "_ACCEPT_SECONDS", 0.001)
+    with pytest.raises(OpExecError, match="No test client connected"):
+        OpTestJqueue(notify_exec=True).exec(FakeContext())
