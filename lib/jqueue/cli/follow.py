@@ -1,0 +1,220 @@
+"""Following jobs as they go: every change and every log line exactly once, also across a restart of the daemon.
+
+What the events look like to the user does not live here, see `view`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jqueue import errors
+from jqueue.cli.results import is_final, lost, query
+from jqueue.cli.terminal import Connection, Terminal
+
+FIELDS = ("id", "name", "status", "lifecycle", "priority", "summary", "start_ts", "end_ts", "opstatus", "opresult")
+PAGE = 500
+"""Log entries asked for at once."""
+_TICK = 0.5
+_IDLE = 60.0
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """A job is in another state than was told before.
+
+    `job` has the keys of the daemon's JobChanged; `reasons` say what it waits for, when that was asked for.
+    """
+
+    job: dict[str, Any]
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """A log entry: opcode index, serial, time, type, message."""
+
+    job_id: int
+    entry: list[Any]
+
+
+@dataclass(frozen=True)
+class Tick:
+    """How far the unfinished jobs are, `[done, total, text]` or None; comes twice a second when asked for."""
+
+    progress: dict[int, list[Any] | None]
+
+
+Event = Change | Line | Tick
+
+
+class Follower:
+    """Gives the events of some jobs, or of all, until the last of them has ended."""
+
+    def __init__(
+        self,
+        terminal: Terminal,
+        ids: Sequence[int] | None,
+        *,
+        logs: dict[int, int] | None = None,
+        progress: bool = False,
+        explain: bool = False,
+        deadline: float | None = None,
+    ) -> None:
+        """Makes it.
+
+        @param ids: the jobs; None for all, which never ends
+        @param logs: whose log lines to give, and the serial after which they begin
+        @param progress: whether `Tick` events are wanted
+        @param explain: whether to ask what a waiting job waits for, the first time it does
+        @param deadline: when to give up, on the terminal's monotonic clock, in seconds
+        """
+        self._terminal = terminal
+        self._ids = ids
+        self._serials = dict(logs or {})
+        self._deadline = deadline
+        self._progress = progress
+        self._unexplained = set(ids or ()) if explain else set()
+        self._shown: dict[int, tuple[object, ...]] = {}
+        self._unfinished = dict.fromkeys(ids or ())
+        self._connected = terminal.was_connected
+        self._pause = _FIRST_PAUSE
+        self._next_tick = 0.0
+
+    @property
+    def unfinished(self) -> list[int]:
+        """The jobs among those asked for that have not ended."""
+        return list(self._unfinished)
+
+    def events(self) -> Iterator[Event]:
+        """Gives the events as they come; first the state that each job is in.
+
+        @raise errors.DaemonUnreachable: if the daemon has never answered; one that goes away is waited for
+        @raise errors.JobLost: if there is no such job
+        @raise errors.WaitTimeout: when the deadline has passed
+        """
+        while True:
+            try:
+                connection = self._terminal.connection()
+                wanted = {
+                    "jobs": None if self._ids is None else list(self._ids),
+                    "changes": True,
+                    "log": bool(self._serials),
+                }
+                connection.call("Subscribe", wanted)
+                self._found()
+                yield from self._catch_up(connection)
+                while self._ids is None or self._unfinished:
+                    yield from self._listen(connection)
+                return
+            except (errors.DaemonUnreachable, errors.ShuttingDown):
+                self._terminal.disconnect()
+                if not self._connected:
+                    raise
+                self._wait_for_daemon()
+
+    def _catch_up(self, connection: Connection) -> Iterator[Event]:
+        """Asks for what happened while nobody told us."""
+        first = not self._shown
+        for job in query(connection, self._ids, FIELDS):
+            if job["status"] is None:
+                raise lost(job["id"])
+            if self._ids is None and first and is_final(job["status"]):
+                self._shown[job["id"]] = _state(job)
+            else:
+                yield from self._changed(connection, job)
+        for job_id in self._serials:
+            yield from self._read_log(connection, job_id)
+
+    def _listen(self, connection: Connection) -> Iterator[Event]:
+        """Gives what the daemon tells until it is silent, or all have ended."""
+        for name, parameters in connection.notifications(self._patience()):
+            if name == "JobChanged":
+                yield from self._changed(connection, parameters[0])
+            elif name == "JobLog":
+                yield from self._new_lines(parameters[0], parameters[1])
+            if self._ids is not None and not self._unfinished:
+                return
+            yield from self._tick(connection)
+        yield from self._tick(connection)
+
+    def _tick(self, connection: Connection) -> Iterator[Event]:
+        self._check_deadline()
+        if self._progress and self._terminal.clock.monotonic() >= self._next_tick:
+            rows = query(connection, self.unfinished, ("id", "progress"))
+            yield Tick({row["id"]: row["progress"] for row in rows})
+            self._next_tick = self._terminal.clock.monotonic() + _TICK
+
+    def _changed(self, connection: Connection, job: dict[str, Any]) -> Iterator[Event]:
+        job_id = job["id"]
+        if self._shown.get(job_id) == _state(job):
+            return
+        self._shown[job_id] = _state(job)
+        if is_final(job["status"]):
+            if job_id in self._serials:
+                yield from self._read_log(connection, job_id)
+            self._unfinished.pop(job_id, None)
+        yield Change(job, self._reasons(connection, job))
+
+    def _reasons(self, connection: Connection, job: dict[str, Any]) -> tuple[str, ...]:
+        if job["status"] != "waiting" or job["id"] not in self._unexplained:
+            return ()
+        self._unexplained.discard(job["id"])
+        return tuple(reason["text"] for reason in connection.call("ExplainJob", job["id"])["reasons"])
+
+    def _new_lines(self, job_id: int, entries: list[list[Any]]) -> Iterator[Event]:
+        for entry in entries:
+            if job_id in self._serials and entry[1] > self._serials[job_id]:
+                self._serials[job_id] = entry[1]
+                yield Line(job_id, entry)
+
+    def _read_log(self, connection: Connection, job_id: int) -> Iterator[Event]:
+        for entry in log_pages(connection, job_id, self._serials[job_id]):
+            self._serials[job_id] = entry[1]
+            yield Line(job_id, entry)
+
+    def _patience(self) -> float:
+        """How long to listen, in seconds."""
+        now = self._terminal.clock.monotonic()
+        self._terminal.flush()
+        if self._progress:
+            self._next_tick = self._next_tick or now
+        else:
+            self._next_tick = now + _IDLE
+        limit = min(self._next_tick, self._deadline) if self._deadline is not None else self._next_tick
+        return max(limit - now, 0.0)
+
+    def _found(self) -> None:
+        if self._pause > _FIRST_PAUSE:
+            self._terminal.say("the daemon is back")
+        self._connected = True
+        self._pause = _FIRST_PAUSE
+
+    def _wait_for_daemon(self) -> None:
+        if self._pause == _FIRST_PAUSE:
+            self._terminal.say("the daemon is gone; going on when it is back")
+        self._check_deadline()
+        self._terminal.clock.sleep(self._pause)
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+
+    def _check_deadline(self) -> None:
+        if self._deadline is not None and self._terminal.clock.monotonic() >= self._deadline:
+            jobs = ", ".join(map(str, self.unfinished[:5])) + (", ..." if len(self._unfinished) > 5 else "")
+            raise errors.WaitTimeout(f"the time to wait is over; still unfinished: {jobs}; `jqueue why ID` says why")
+
+
+def log_pages(connection: Connection, job_id: int, newer_than: int) -> Iterator[list[Any]]:
+    """Gives the log entries of a job that are newer than a serial, oldest first, read page by page."""
+    while True:
+        page = connection.call("QueryJobLog", job_id, newer_than, PAGE)
+        yield from page
+        if len(page) == 0:
+            return
+        newer_than = page[-1][1]
+
+
+def _state(job: dict[str, Any]) -> tuple[object, ...]:
+    return job["status"], job.get("lifecycle"), job["priority"]

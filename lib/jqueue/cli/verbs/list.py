@@ -1,0 +1,55 @@
+"""`jqueue list`: a table of jobs; also what `jqueue` alone does."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from jqueue.cli.exit import Exit
+from jqueue.cli.output import add_table_options
+from jqueue.cli.selection import add_conditions, conditions, parse_ids
+from jqueue.cli.verb import Subparsers, add_verb
+
+if TYPE_CHECKING:
+    from jqueue.cli.terminal import Terminal
+
+
+def register(subparsers: Subparsers) -> None:
+    """Declares the verb."""
+    parser = add_verb(
+        subparsers,
+        "list",
+        run,
+        help="List jobs",
+        example="jqueue list --status running,waiting --sort -priority",
+        json="a list of maps, one a job: id name status lifecycle priority summary owner\n"
+        "  received_ts start_ts end_ts progress; with -o, the fields named there",
+    )
+    parser.add_argument("ids", metavar="ID", nargs="*", help="just these: 3,5-9 12; archived ones are found")
+    add_conditions(parser)
+    parser.add_argument("-a", "--archived", action="store_true", help="list archived jobs too")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="only the last N rows")
+    add_table_options(parser, "id status priority age took progress job, and every field of a job")
+
+
+def run(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Shows the table."""
+    from jqueue.cli.jobtable import names_for, show_jobs
+    from jqueue.cli.results import query
+
+    names, fields = names_for(args, terminal)
+    ids = parse_ids(args.ids) or None
+    asked = list(dict.fromkeys([*fields, "id", "status", *(["archived"] if args.archived else [])]))
+    rows = query(terminal.connection(), ids, asked, conditions(args))
+    missing = [row["id"] for row in rows if row["status"] is None]
+    missing += sorted(set(ids or ()) - {row["id"] for row in rows}) if not (args.status or args.filter) else []
+    show_jobs(args, terminal, [row for row in rows if row["status"] is not None], names)
+    for job_id in missing:
+        terminal.warn(f"jqueue: there is no job {job_id}, neither in the queue nor in the archive")
+    return Exit.ERROR if missing else Exit.OK
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
+    return int(text)

@@ -1,0 +1,122 @@
+"""How followed jobs look: log lines and changes, as text or JSON lines, and how they ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from jqueue.cli.columns import job_text, json_of
+from jqueue.cli.exit import of_statuses
+from jqueue.cli.follow import Change, Event, Follower, Line, Tick
+from jqueue.cli.progress import Progress
+from jqueue.cli.results import end_text, is_final
+from jqueue.cli.terminal import Terminal, printable
+from jqueue.cli.times import clock_text, iso
+
+
+class View:
+    """Shows the events of followed jobs."""
+
+    def __init__(self, terminal: Terminal, several: bool, changes: str = "talk", times: bool = False) -> None:
+        """Makes it.
+
+        @param several: whether lines must say which job they are about
+        @param changes: where changes of state go: `data` is stdout, `talk` is stderr (with JSON it is stdout, too),
+            `end` is stderr and only the last one
+        @param times: whether log lines begin with their time
+        """
+        self._terminal = terminal
+        self._several = several
+        self._changes = changes
+        self._times = times
+        self._progress: dict[int, list[Any] | None] = {}
+        self._summaries: dict[int, list[str]] = {}
+        self.ended: dict[int, dict[str, Any]] = {}
+
+    def follow(self, follower: Follower) -> int:
+        """Shows everything until the jobs have ended, which are in `ended` then.
+
+        @return: the exit status that they stand for
+        """
+        bar = Progress(self._terminal, self._several)
+        self._terminal.following = follower.unfinished
+        try:
+            for event in follower.events():
+                self.show(event, bar)
+                self._terminal.following = follower.unfinished
+        finally:
+            bar.close()
+        return of_statuses(job["status"] for job in self.ended.values())
+
+    def show(self, event: Event, bar: Progress) -> None:
+        """Shows one event."""
+        match event:
+            case Line(job_id, entry):
+                show_line(self._terminal, job_id, entry, several=self._several, times=self._times)
+            case Change(job, reasons):
+                self._change(job, reasons)
+            case Tick(progress):
+                self._tick(progress)
+                bar.update(progress)
+
+    def _change(self, job: dict[str, Any], reasons: Sequence[str]) -> None:
+        if is_final(job["status"]):
+            self.ended[job["id"]] = job
+        if self._terminal.json:
+            if self._changes != "end":
+                self._terminal.emit({"type": "change", **change_json(job)})
+            return
+        if self._changes == "data":
+            # Only what was queried has it, not what is pushed later.
+            steps = self._summaries.setdefault(job["id"], job.get("summary") or [])
+            what = job_text({"name": job.get("name"), "summary": steps})
+            line = f"{clock_text(job.get('end_ts') or self._now())}  {job['id']:>6}  {end_text(job)}"
+            self._terminal.out(printable(f"{line}  {what}".rstrip()))
+        elif is_final(job["status"]) or self._changes == "talk":
+            self._terminal.say(f"job {job['id']}: {'; '.join([end_text(job), *reasons])}")
+
+    def _tick(self, progress: dict[int, list[Any] | None]) -> None:
+        if self._terminal.json and self._changes != "end":
+            for job_id, value in progress.items():
+                if value is not None and value != self._progress.get(job_id):
+                    self._terminal.emit({"type": "progress", "id": job_id, **json_of("progress", value)})
+        self._progress.update(progress)
+
+    def _now(self) -> list[int]:
+        return [int(self._terminal.clock.time()), 0]
+
+
+def show_line(
+    terminal: Terminal, job_id: int, entry: Sequence[Any], *, several: bool = False, times: bool = False
+) -> None:
+    """Writes one log entry.
+
+    @param several: whether to say which job it is from
+    @param times: whether to say when it was
+    """
+    if terminal.json:
+        op, serial, when, kind, message = entry
+        terminal.emit(
+            {
+                "type": "log",
+                "id": job_id,
+                "op": op,
+                "serial": serial,
+                "time": iso(when),
+                "kind": kind,
+                "message": message,
+            }
+        )
+        return
+    message = entry[4] if isinstance(entry[4], str) else json.dumps(entry[4])
+    prefix = f"{clock_text(entry[2])} " if times else ""
+    prefix += f"[{job_id}] " if several else ""
+    terminal.out(prefix + (printable(message) if terminal.stdout.isatty() else message))
+
+
+def change_json(job: dict[str, Any]) -> dict[str, Any]:
+    """Gives the JSON form of a change."""
+    error = end_text(job).removeprefix("error: ") if job["status"] == "error" else None
+    keys = ("id", "name", "status", "lifecycle", "priority")
+    return {**{key: job.get(key) for key in keys}, "ended": iso(job.get("end_ts")), "error": error}

@@ -1,0 +1,23 @@
+"""Small phrases that several verbs use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def progress_text(progress: Sequence[Any]) -> str:
+    """Gives `[done, total, text]` as `42% copying`; without a total it is just the amount done."""
+    done, total, text = (*progress, None, None, "")[:3]
+    amount = f"{percent(done, total)}%" if total else f"{done:g}" if isinstance(done, (int, float)) else ""
+    return f"{amount} {text or ''}".strip()
+
+
+def percent(done: float, total: float) -> int:
+    """Gives the whole percentage, which is 100 only when all is done."""
+    return max(0, min(100, int(100 * done / total)))
+
+
+def count(number: int, noun: str) -> str:
+    """Gives a number with its noun: `1 job`, `2 jobs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

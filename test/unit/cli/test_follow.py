@@ -1,0 +1,248 @@
+"""What a follower promises, through the verbs that use it: each change and each line once, whatever the daemon does."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from jqueue import errors
+
+if TYPE_CHECKING:
+    from test.unit.cli.conftest import Shell
+
+FAILED = ["OpExecError", ["no space left", "environment_error"]]
+
+
+def job(job_id: int, status: str, **more: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {"name": None, "lifecycle": status, "priority": 0, "end_ts": None, "summary": ["A"]}
+    return {"id": job_id, "status": status, "opstatus": [status], "opresult": [None], **base, **more}
+
+
+def changed(job_id: int, status: str, **more: Any) -> tuple[str, list[Any]]:
+    return "JobChanged", [job(job_id, status, **more)]
+
+
+def line(serial: int, text: str) -> list[Any]:
+    return [0, serial, [1_700_000_000 + serial, 250_000], "message", text]
+
+
+def wrote(job_id: int, *lines: list[Any]) -> tuple[str, list[Any]]:
+    return "JobLog", [job_id, list(lines)]
+
+
+def test_log_lines_come_once_although_they_are_both_read_and_pushed(shell: Shell) -> None:
+    entries = [line(1, "one"), line(2, "two")]
+    shell.daemon.log(5, entries)
+    shell.daemon.jobs(job(5, "running", log_serial=2))
+    shell.daemon.pushed = [[wrote(5, line(2, "two"), line(3, "three")), changed(5, "success")]]
+    result = shell("log", "-f", "-q", "5")
+    assert result == (0, "one\ntwo\nthree\n", "")
+
+
+def test_lines_written_just_before_the_end_are_read_back(shell: Shell) -> None:
+    entries = [line(1, "one")]
+    shell.daemon.log(5, entries)
+    shell.daemon.jobs(job(5, "running", log_serial=1))
+
+    def late() -> Any:
+        entries.append(line(2, "last words"))
+        yield changed(5, "success")
+
+    shell.daemon.pushed = [late()]
+    assert shell("log", "-f", "5").out == "one\nlast words\n"
+
+
+def test_a_restart_of_the_daemon_costs_no_line_and_repeats_none(shell: Shell, gone: errors.DaemonUnreachable) -> None:
+    entries = [line(1, "one")]
+    shell.daemon.log(5, entries)
+    shell.daemon.jobs(job(5, "running", log_serial=1))
+
+    def crash() -> Any:
+        entries.append(line(2, "two"))
+        yield wrote(5, line(2, "two"))
+        entries.append(line(3, "written while nobody listened"))
+        shell.daemon.refuse = [gone, gone]
+        raise gone
+
+    shell.daemon.pushed = [[], crash(), [], [wrote(5, line(40, "after")), changed(5, "success")]]
+    result = shell("log", "-f", "5")
+    assert result.status == 0
+    assert result.out == "one\ntwo\nwritten while nobody listened\nafter\n"
+    assert result.err == "the daemon is gone; going on when it is back\nthe daemon is back\njob 5: success\n"
+    assert shell.clock.slept == [0.1, 0.2, 0.4]
+
+
+def test_a_daemon_that_was_never_there_is_not_waited_for(shell: Shell, gone: errors.DaemonUnreachable) -> None:
+    shell.daemon.refuse = [gone]
+    assert shell("watch", "5").status == 69
+    assert shell.clock.slept == []
+
+
+def test_changes_missed_during_a_restart_are_told_once(shell: Shell, gone: errors.DaemonUnreachable) -> None:
+    shell.daemon.jobs(job(5, "running"), job(6, "queued"))
+
+    def crash() -> Any:
+        shell.daemon.jobs(job(5, "success"), job(6, "queued"))
+        raise gone
+        yield
+
+    shell.daemon.pushed = [crash(), [changed(5, "success"), changed(6, "running"), changed(6, "success")]]
+    lines = [json.loads(text) for text in shell("watch", "5,6", "--json").out.splitlines()]
+    assert [(one["id"], one["status"]) for one in lines] == [
+        (5, "running"),
+        (6, "queued"),
+        (5, "success"),
+        (6, "running"),
+        (6, "success"),
+    ]
+
+
+def test_watching_all_begins_with_what_is_unfinished_and_tells_new_jobs(shell: Shell) -> None:
+    shell.daemon.jobs(job(1, "success"), job(2, "running"))
+    shell.daemon.pushed = [[changed(3, "queued", name="new"), changed(2, "success")], KeyboardInterrupt()]
+    result = shell("watch")
+    assert result.status == 130
+    assert [text.split()[1:] for text in result.out.splitlines()] == [
+        ["2", "running", "A"],
+        ["3", "queued", "new:", "A"],
+        ["2", "success", "A"],
+    ]
+
+
+def test_interrupting_a_follow_says_that_the_job_goes_on(shell: Shell) -> None:
+    shell.daemon.log(17, [])
+    shell.daemon.jobs(job(17, "running", log_serial=0))
+    shell.daemon.pushed = [KeyboardInterrupt()]
+    assert shell("log", "-f", "17") == (130, "", "job 17 goes on; `jqueue cancel 17` stops it\n")
+
+
+def test_interrupting_a_wait_for_several_names_those_that_go_on(shell: Shell) -> None:
+    shell.daemon.jobs(job(1, "success"), job(2, "running"), job(3, "queued"))
+    shell.daemon.pushed = [KeyboardInterrupt()]
+    result = shell("wait", "1-3")
+    assert result == (130, "1 success\n", "2 jobs go on; `jqueue cancel 2,3` stops them\n")
+
+
+def test_submit_follow_shows_state_reason_log_progress_and_end(shell: Shell) -> None:
+    shell.daemon.answers["SubmitManyJobs"] = [[True, 5]]
+    shell.daemon.answers["ExplainJob"] = {
+        "id": 5,
+        "status": "waiting",
+        "reasons": [{"kind": "lock", "text": "job 4 has it"}],
+    }
+    shell.daemon.log(5, [line(1, "hello")])
+    shell.daemon.jobs(job(5, "waiting", progress=[42, 100, "copying"]))
+    shell.daemon.pushed = [
+        [changed(5, "running"), wrote(5, line(1, "hello"))],
+        [changed(5, "error", opstatus=["error"], opresult=[FAILED])],
+    ]
+    result = shell("submit", "--follow", "-", stdin=b"ops: [{OP_ID: X}]")
+    assert result.status == 1
+    assert result.out == "hello\n"
+    assert result.err == (
+        "job 5 submitted\njob 5: waiting; job 4 has it\njob 5: running\n42% copying\njob 5: error: no space left\n"
+    )
+
+
+def test_submit_follow_of_several_says_whose_line_it_is(shell: Shell) -> None:
+    shell.daemon.answers["SubmitManyJobs"] = [[True, 5], [True, 6]]
+    shell.daemon.answers["QueryJobLog"] = lambda job_id, newer, limit: [] if newer else [line(1, f"from {job_id}")]
+    shell.daemon.jobs(job(5, "success"), job(6, "canceled"))
+    result = shell("submit", "--follow", "--print-id", "-", stdin=b"- ops: [{OP_ID: X}]\n- ops: [{OP_ID: X}]")
+    assert result.status == 3
+    assert result.out == "5\n6\n[5] from 5\n[6] from 6\n"
+    assert result.err == "job 5: success\njob 6: canceled\n"
+
+
+def test_submit_follow_in_json_is_one_document_a_line(shell: Shell) -> None:
+    shell.daemon.answers["SubmitManyJobs"] = [[True, 5]]
+    shell.daemon.log(5, [line(1, "hello")])
+    shell.daemon.jobs(job(5, "running", progress=[1, 2, "x"]))
+    shell.daemon.pushed = [
+        [],
+        [],
+        [changed(5, "error", end_ts=[1_700_000_009, 0], opstatus=["error"], opresult=[FAILED])],
+    ]
+    result = shell("submit", "--json", "--follow", "-", stdin=b"ops: [{OP_ID: X}]")
+    base = {"id": 5, "name": None, "priority": 0}
+    assert [json.loads(text) for text in result.out.splitlines()] == [
+        {"type": "submitted", "id": 5, "name": None, "error": None},
+        {"type": "change", **base, "status": "running", "lifecycle": "running", "ended": None, "error": None},
+        {
+            "type": "log",
+            "id": 5,
+            "op": 0,
+            "serial": 1,
+            "time": "2023-11-14T22:13:21.250000+00:00",
+            "kind": "message",
+            "message": "hello",
+        },
+        {"type": "progress", "id": 5, "done": 1, "total": 2, "text": "x"},
+        {
+            "type": "change",
+            **base,
+            "status": "error",
+            "lifecycle": "error",
+            "ended": "2023-11-14T22:13:29.000000+00:00",
+            "error": "no space left",
+        },
+    ]
+    assert result.err == ""
+
+
+def test_on_a_terminal_the_bar_is_redrawn_around_log_lines(shell: Shell) -> None:
+    shell.daemon.log(5, [])
+    shell.daemon.jobs(job(5, "running", log_serial=0, progress=[50, 100, "half"]))
+    shell.daemon.pushed = [[], [wrote(5, line(1, "x")), changed(5, "success")]]
+    result = shell("log", "-f", "5", tty=True)
+    assert result.err == "\r\x1b[K[##########..........] 50% half\r\x1b[Kjob 5: success\n"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"), [(("success", "success"), 0), (("error", "canceled"), 1), (("success", "canceled"), 3)]
+)
+def test_wait_exits_with_what_became_of_the_jobs(shell: Shell, statuses: tuple[str, str], expected: int) -> None:
+    shell.daemon.jobs(job(1, statuses[0]), job(2, statuses[1]))
+    result = shell("wait", "1", "2")
+    assert result.status == expected
+    assert result.out == f"1 {statuses[0]}\n2 {statuses[1]}\n"
+
+
+def test_wait_in_json_is_one_list_in_the_order_asked(shell: Shell) -> None:
+    shell.daemon.jobs(job(1, "running"), job(2, "error", opresult=[FAILED], end_ts=[1_700_000_000, 0]))
+    shell.daemon.pushed = [[changed(1, "success", end_ts=[1_700_000_001, 0])]]
+    result = shell("wait", "1,2", "--json")
+    assert result.status == 1
+    assert json.loads(result.out) == [
+        {"id": 1, "status": "success", "ended": "2023-11-14T22:13:21.000000+00:00", "error": None},
+        {"id": 2, "status": "error", "ended": "2023-11-14T22:13:20.000000+00:00", "error": "no space left"},
+    ]
+
+
+def test_wait_gives_up_in_time_and_says_what_goes_on(shell: Shell) -> None:
+    shell.daemon.jobs(job(1, "running"), job(2, "success"))
+    shell.daemon.pushed = [[], []]
+    result = shell("wait", "1,2", "--timeout", "1m10s")
+    assert result.status == 124
+    assert result.out == "2 success\n"
+    assert result.err == "jqueue: the time to wait is over; still unfinished: 1; `jqueue why ID` says why\n"
+    assert shell.clock.now == 1_700_000_070.0
+
+
+def test_waiting_ends_in_time_also_while_the_daemon_is_away(shell: Shell, gone: errors.DaemonUnreachable) -> None:
+    shell.daemon.jobs(job(1, "running"))
+    shell.daemon.pushed = [gone]
+    shell.daemon.refuse_after_first = gone
+    assert shell("wait", "1", "--timeout", "5").status == 124
+
+
+def test_following_a_job_that_is_not_there_is_an_error(shell: Shell) -> None:
+    shell.daemon.jobs()
+    for verb in (["wait", "7"], ["watch", "7"], ["log", "7"], ["log", "-f", "7"], ["info", "7"]):
+        assert shell(*verb) == (
+            1,
+            "",
+            "jqueue: there is no job 7, neither in the queue nor in the archive; `jqueue list` shows the ids\n",
+        )
