@@ -213,7 +213,7 @@ class SegmentWriter:
         if "reserve" in self._prepared and size <= self._sizes["reserve"]:
             return self._directory / "reserve"
         raise StoreFailed(
-            f"the disk that holds {self._directory} is full and the reserve is used up;"
+            f"the disk that holds {self._directory} is full and there is no reserve left;"
             " free some space and start the daemon again"
         )
 
