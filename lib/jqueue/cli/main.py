@@ -25,8 +25,11 @@ VERBS = (
 )
 
 
-def build_parser() -> Parser:
-    """Assembles the parser of `jqueue` with all its verbs."""
+def build_parser(verbs: Sequence[str] = VERBS) -> Parser:
+    """Assembles the parser of `jqueue`.
+
+    @param verbs: the verbs that it understands
+    """
     parser = Parser(
         prog="jqueue",
         description="Submit operations to the queue and see what becomes of them.",
@@ -36,7 +39,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"jqueue {__version__}")
     add_common_options(parser, defaults=True)
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB")
-    for name in VERBS:
+    for name in verbs:
         import_module(f"jqueue.cli.verbs.{name}").register(subparsers)
     return parser
 
@@ -104,10 +107,11 @@ def _parse(words: list[str]) -> argparse.Namespace:
         # argparse would take the -FIELD of a descending order for an option.
         at = words.index("--sort")
         words = [*words[:at], f"--sort={words[at + 1]}", *words[at + 2 :]]
-    parser = build_parser()
+    # The other verbs' modules are not loaded: a shell prompt is waiting.
+    parser = build_parser([name for name in VERBS if name in words] or VERBS)
     args, unknown = parser.parse_known_args(words)
     if args.verb is None and not unknown:
-        args, unknown = parser.parse_known_args([*words, "list"])
+        return _parse([*words, "list"])
     if unknown:
         help = " ".join(["jqueue", *([args.verb] if args.verb else []), "--help"])
         raise errors.OpPrereqError(f"not understood: {' '.join(unknown)}; `{help}` shows what there is")
