@@ -88,24 +88,28 @@ class LockManager:
     def _ask(self, owner: int, request: LockRequest, rank: int) -> Lock | None:
         """Grants the request of an owner that does not wait yet, or makes a waiter of it that is still to be parked.
 
+        Its own hold of a lock is not in the way of a stronger one.
+
         @return: the lock that refuses
         """
         held = self._holdings.get(owner)
         union = held.request.union(request) if held is not None else request
         wanted = union.with_levels()
         old = held.wanted if held is not None else {}
-        missing = {key: mode for key, mode in wanted.items() if old.get(key) != mode}
-        # Its own hold of a lock is not in the way of a stronger one.
-        for key in missing.keys() & old.keys():
+        added = {key: mode for key, mode in wanted.items() if old.get(key) != mode}
+        # A level that is kept for somebody else is kept from more of its names too.
+        added |= {(level, ALL): wanted[level, ALL] for level, _ in added}
+        own = added.keys() & old.keys()
+        for key in own:
             self._locks.at(key).holders.remove(owner, old[key])
-        refusing = self._first_refusing((rank, owner), missing)
+        refusing = self._first_refusing((rank, owner), added)
         if refusing is None:
             self._hold(owner, union, wanted)
             return None
-        for key in missing.keys() & old.keys():
-            self._locks.at(key).holders.add(owner, old[key], self._clock.seconds())
-        self._give_back(owner)
         now = self._clock.seconds()
+        for key in own:
+            self._locks.at(key).holders.add(owner, old[key], now)
+        self._give_back(owner)
         self._waiters[owner] = waiter = Waiter(owner, rank, union, wanted, now, refusing.key)
         self._reservations.begin(waiter)
         return refusing
