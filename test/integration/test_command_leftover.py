@@ -18,14 +18,20 @@ from jqueue.workers.process import RUN_VARIABLE
 
 # A daemon in a nutshell: runs a command, and says its pid on standard output.
 DAEMON = """
-import sys
+import os, sys
 from pathlib import Path
 from jqueue.workers.command import run_command
-from jqueue.workers.control import Control
+
+class Quiet:
+    stop_requested = kill_now = paused = False
+    descriptor = os.eventfd(0)
+    def fileno(self): return self.descriptor
+    def clear(self): pass
+    def wait_pause(self): pass
 
 run_command(
     ["sh", "-c", sys.argv[2]], cwd=None, env=None, stdin=None, run_directory=Path(sys.argv[1]), user=None,
-    control=Control(lambda: None), log=lambda line: print(line, flush=True),
+    control=Quiet(), log=lambda line: print(line, flush=True),
 )
 """
 
