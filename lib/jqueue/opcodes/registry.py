@@ -5,7 +5,6 @@ Nothing is found by scanning directories; a module is imported because somebody 
 
 from __future__ import annotations
 
-import abc
 import difflib
 import functools
 import importlib
@@ -14,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from types import ModuleType
+from typing import get_origin
 
 from jqueue.errors import ConfigurationError, OpPrereqError
 from jqueue.opcodes.base import OpCode
@@ -131,7 +131,8 @@ def _opcodes_of(module: ModuleType) -> list[type[OpCode]]:
     return [
         value
         for value in vars(module).values()
-        if isinstance(value, abc.ABCMeta)  # list[int] passes for a type in Python 3.10
+        if isinstance(value, type)
+        and get_origin(value) is None  # list[int] passes for a class in Python 3.10
         and issubclass(value, OpCode)
         and value.OP_ID
         and (value.__module__ == own[0] or value.__module__.startswith(own[1]))
