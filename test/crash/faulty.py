@@ -89,9 +89,6 @@ class _Open:
     position: int = 0
 
 
-_NEEDS_SPACE = {"open", "write", "pwrite", "mkdir"}
-
-
 class FaultyFiles(Files):
     """The twin of `Files`. Directories are durable once made, names in them are not before `fsync_directory`."""
 
@@ -134,7 +131,7 @@ class FaultyFiles(Files):
             if not flags & os.O_CREAT or path.parent not in self._directories:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
             node = _Node()
-            with self._step("open", path):
+            with self._step("open", path, grows=True):
                 self._change_name(_NameChange(path, node))
         elif flags & os.O_CREAT and flags & os.O_EXCL:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
@@ -167,7 +164,9 @@ class FaultyFiles(Files):
 
     def pwrite(self, descriptor: int, data: bytes, offset: int) -> None:
         node = self._opened(descriptor).node
-        with self._step("pwrite", self._path(node), lambda: node.change(offset, data[: len(data) // 2])):
+        half = data[: len(data) // 2]
+        grows = offset + len(data) > len(node.data)
+        with self._step("pwrite", self._path(node), lambda: node.change(offset, half), grows):
             node.change(offset, data)
 
     def truncate(self, descriptor: int, size: int) -> None:
@@ -210,7 +209,7 @@ class FaultyFiles(Files):
         self._alive()
         if path in self._directories:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-        with self._step("mkdir", path):
+        with self._step("mkdir", path, grows=True):
             self._directories.add(path)
 
     def listdir(self, path: Path) -> list[str]:
@@ -228,14 +227,14 @@ class FaultyFiles(Files):
         with self._step(name, self._path(node), node.pending.clear):
             node.sync()
 
-    def _step(self, name: str, path: Path, on_error: Callable[[], None] = lambda: None) -> _Step:
+    def _step(self, name: str, path: Path, on_error: Callable[[], None] = lambda: None, grows: bool = False) -> _Step:
         self._alive()
         number = len(self.calls)
         self.calls.append(f"{name} {path.name}")
         fault = self.fault
         if fault is None or number < fault.at:
             return _Step(self, None)
-        if number > fault.at and not (fault.lasting and name in _NEEDS_SPACE):
+        if number > fault.at and not (fault.lasting and grows):
             return _Step(self, None)
         if isinstance(fault.kind, int):
             on_error()
