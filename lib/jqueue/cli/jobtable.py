@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
-from jqueue.cli.columns import USUAL, USUAL_JSON, column, fields_of, json_of, text_of
+from jqueue.cli.columns import column, fields_of, json_of, text_of
 from jqueue.cli.output import chosen_columns, json_lines, show_table, sort_rows
 from jqueue.cli.terminal import Terminal
 
 
-def names_for(args: argparse.Namespace, terminal: Terminal) -> tuple[list[str], list[str]]:
+def names_for(args: argparse.Namespace, usual: Sequence[str]) -> tuple[list[str], list[str]]:
     """Reads `-o` and `--sort`.
 
+    @param usual: the columns to show without `-o`
     @return: the columns to show, and the job fields to ask for
     """
-    names = chosen_columns(args.columns, USUAL_JSON if terminal.json else USUAL)
-    sort = [args.sort.removeprefix("-")] if args.sort else []
+    names = chosen_columns(args.columns, usual)
+    sort = [args.sort] if args.sort else []
     return names, fields_of([*names, *sort])
 
 
 def show_jobs(args: argparse.Namespace, terminal: Terminal, rows: list[dict[str, Any]], names: list[str]) -> None:
     """Shows jobs.
 
-    @param args: with `sort`, `limit` and `no_header`
+    @param args: with `sort`, `reverse`, `limit` and `no_header`
     @param rows: the fields that `names_for` gave
     """
     now = terminal.clock.time()
-    columns = {name: column(name) for name in [*names, *([args.sort.removeprefix("-")] if args.sort else [])]}
+    columns = {name: column(name) for name in [*names, *([args.sort] if args.sort else [])]}
     values: list[dict[str, Any]] = [{name: one.value(row, now) for name, one in columns.items()} for row in rows]
-    values = sort_rows(values, args.sort)
+    values = sort_rows(values, args.sort, args.reverse)
     if args.limit is not None:
-        values = values[-args.limit :]
+        values = values[: args.limit] if args.reverse else values[-args.limit :]
     if terminal.json:
         json_lines(terminal, ({name: json_of(name, row[name]) for name in names} for row in values))
         return

@@ -21,8 +21,11 @@ VERBS = (
     *("submit", "run"),
     *("list", "info", "log", "watch", "wait", "why"),
     *("cancel", "retry", "priority", "archive", "autoarchive"),
-    *("drain", "locks", "workers"),
+    *("drain", "locks", "workers", "inspect"),
 )
+
+_OPEN_ENDED = ("ids", "reason")
+"""Positional arguments that take as many words as there are."""
 
 
 def build_parser(verbs: Sequence[str] = VERBS) -> Parser:
@@ -62,25 +65,38 @@ def main(
     """
     words = list(sys.argv[1:] if argv is None else argv)
     environ = os.environ if environ is None else environ
-    wanted: list[str | None] = [environ.get("JQUEUE_SOCKET") or None]
+    socket: list[str | None] = [environ.get("JQUEUE_SOCKET") or None]
     terminal = Terminal(
-        connect=lambda: (connect or _connect)(wanted[0]),
+        connect=lambda: (connect or _connect)(socket[0]),
         stdin=stdin or sys.stdin.buffer,
         stdout=stdout or _lenient(sys.stdout),
         stderr=stderr or _lenient(sys.stderr),
         environ=environ,
         clock=clock or SystemClock(),
     )
-    # Known before the words are understood, because an error in them is reported as JSON too.
-    terminal.json = "--json" in words[: words.index("--") if "--" in words else None]
-    try:
+
+    def run() -> int:
         with contextlib.redirect_stdout(terminal.stdout):
             args = _parse(words)
         terminal.json, terminal.quiet, terminal.color = args.json, args.quiet, args.color
-        wanted[0] = args.socket or wanted[0]
+        socket[0] = args.socket or socket[0]
         status = int(args.run(args, terminal))
-        terminal.stdout.flush()
+        terminal.flush()
         return status
+
+    # Known before the words are understood, because an error in them is reported as JSON too.
+    terminal.json = "--json" in words[: words.index("--") if "--" in words else None]
+    try:
+        return _report(terminal, run)
+    finally:
+        with contextlib.suppress(OSError, errors.GenericError):
+            terminal.disconnect()
+
+
+def _report(terminal: Terminal, run: Callable[[], int]) -> int:
+    """Turns whatever ends a run into an exit status, and a line that says what it was."""
+    try:
+        return run()
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else Exit.OK
     except KeyboardInterrupt:
@@ -93,25 +109,23 @@ def main(
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return _fail(terminal, errors.GenericError(what, errors.ENVIRONMENT_ERROR))
     except Exception as error:
-        if environ.get("JQUEUE_DEBUG"):
+        if terminal.environ.get("JQUEUE_DEBUG"):
             raise
         text = f"a fault in jqueue itself: {type(error).__name__}: {error}; please report it, with JQUEUE_DEBUG=1 set"
         return _fail(terminal, errors.ProgrammerError(text))
-    finally:
-        with contextlib.suppress(OSError, errors.GenericError):
-            terminal.disconnect()
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    if "--sort" in words[:-1]:
-        # argparse would take the -FIELD of a descending order for an option.
-        at = words.index("--sort")
-        words = [*words[:at], f"--sort={words[at + 1]}", *words[at + 2 :]]
     # The other verbs' modules are not loaded: a shell prompt is waiting.
     parser = build_parser([name for name in VERBS if name in words] or VERBS)
     args, unknown = parser.parse_known_args(words)
     if args.verb is None and not unknown:
         return _parse([*words, "list"])
+    for name in _OPEN_ENDED:
+        # argparse fills such a list before the first option after another positional, and has none left behind it.
+        if isinstance(getattr(args, name, None), list) and not any(word.startswith("-") for word in unknown):
+            getattr(args, name).extend(unknown)
+            unknown = []
     if unknown:
         help = " ".join(["jqueue", *([args.verb] if args.verb else []), "--help"])
         raise errors.OpPrereqError(f"not understood: {' '.join(unknown)}; `{help}` shows what there is")

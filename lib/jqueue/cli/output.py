@@ -42,8 +42,16 @@ def add_table_options(parser: argparse.ArgumentParser, columns: str) -> None:
     """
     group = parser.add_argument_group("table")
     group.add_argument("-o", "--columns", metavar="FIELD,...", help=f"what to show, +FIELD adds one: {columns}")
-    group.add_argument("--sort", metavar="FIELD", help="sort by this field, -FIELD for the other way round")
+    group.add_argument("--sort", metavar="FIELD", help="sort by this field")
+    group.add_argument("-r", "--reverse", action="store_true", help="the other way round")
     group.add_argument("--no-header", action="store_true", help="leave out the line of headings")
+
+
+def positive(text: str) -> int:
+    """Reads a number above 0, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
+    return int(text)
 
 
 def chosen_columns(wanted: str | None, usual: Sequence[str]) -> list[str]:
@@ -89,19 +97,19 @@ def show_table(
         terminal.out(_GAP.join(parts).rstrip())
 
 
-def sort_rows(rows: list[dict[str, object]], by: str | None) -> list[dict[str, object]]:
+def sort_rows(rows: list[dict[str, object]], by: str | None, reverse: bool) -> list[dict[str, object]]:
     """Sorts rows by one field; rows without a value come last.
 
-    @param by: the field, after a "-" for descending order; None leaves the order as it is
+    @param by: the field; None keeps the order
+    @param reverse: the other way round
     """
     if by is None:
-        return rows
-    name = by.removeprefix("-")
-    if rows and name not in rows[0]:
-        raise errors.OpPrereqError(f"--sort {by}: there is no field '{name}' here; choose from {', '.join(rows[0])}")
-    there = [row for row in rows if row[name] is not None]
-    there.sort(key=lambda row: _sort_key(row[name]), reverse=by.startswith("-"))
-    return there + [row for row in rows if row[name] is None]
+        return rows[::-1] if reverse else rows
+    if rows and by not in rows[0]:
+        raise errors.OpPrereqError(f"--sort {by}: there is no field '{by}' here; choose from {', '.join(rows[0])}")
+    there = [row for row in rows if row[by] is not None]
+    there.sort(key=lambda row: _sort_key(row[by]), reverse=reverse)
+    return there + [row for row in rows if row[by] is None]
 
 
 def _sort_key(value: object) -> tuple[int, float, str]:
@@ -176,7 +184,7 @@ def show_records(
     for name in names:
         if name not in usual:
             raise errors.OpPrereqError(f"-o: there is no field '{name}' here; choose from {', '.join(usual)}")
-    rows = sort_rows(rows, args.sort)
+    rows = sort_rows(rows, args.sort, args.reverse)
     if terminal.json:
         json_lines(terminal, ({name: row[name] for name in names} for row in rows))
         return

@@ -74,7 +74,7 @@ def conditions(args: argparse.Namespace, domain: Collection[str] | None = None) 
     @return: None if all jobs are meant
     """
     parts: list[Qfilter] = []
-    wanted = _statuses(args.status) if args.status else domain
+    wanted = parse_statuses(args.status) if args.status else domain
     if wanted:
         parts.append(["|", *(["==", "status", name] for name in status.ALL if name in wanted)])
     if args.filter:
@@ -108,7 +108,11 @@ def select(args: argparse.Namespace, terminal: Terminal, domain: Collection[str]
     return found
 
 
-def _statuses(text: str) -> list[str]:
+def parse_statuses(text: str) -> list[str]:
+    """Reads what `--status` was given.
+
+    @raise errors.OpPrereqError: if one of them is no status
+    """
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in status.ALL:

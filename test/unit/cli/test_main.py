@@ -84,6 +84,13 @@ def test_an_unknown_option_names_the_help_of_its_verb(shell: Shell) -> None:
     )
 
 
+def test_options_may_stand_between_ids(shell: Shell) -> None:
+    shell.daemon.answers["ChangeJobPriority"] = [True, "changed"]
+    assert shell("priority", "high", "3", "--quiet", "4,5", "--color=never", "6").status == 0
+    assert [call[1] for call in shell.daemon.calls] == [3, 4, 5, 6]
+    assert shell("priority", "high", "3", "--quiet", "4", "--foo").status == 2
+
+
 def test_the_socket_comes_from_the_option_then_the_environment(shell: Shell) -> None:
     shell.daemon.jobs()
     shell("list")

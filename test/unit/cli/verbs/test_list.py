@@ -107,14 +107,16 @@ def test_a_plus_adds_columns(two: Shell) -> None:
     ]
 
 
-def test_sort_is_by_any_field_and_minus_reverses(two: Shell) -> None:
+def test_sort_is_by_any_field_and_can_be_reversed(two: Shell) -> None:
     assert two("list", "-o", "id", "--no-header", "--sort", "priority").out.split() == ["10", "9"]
-    assert two("list", "-o", "id", "--no-header", "--sort", "-priority").out.split() == ["9", "10"]
-    assert two("list", "-o", "id", "--no-header", "--sort", "-start_ts").out.split() == ["9", "10"]
+    assert two("list", "-o", "id", "--no-header", "--sort", "priority", "-r").out.split() == ["9", "10"]
+    assert two("list", "-o", "id", "--no-header", "--sort", "start_ts", "-r").out.split() == ["9", "10"]
+    assert two("list", "-o", "id", "--no-header", "-r").out.split() == ["10", "9"]
 
 
 def test_limit_keeps_the_last_rows(two: Shell) -> None:
     assert two("list", "-o", "id", "--no-header", "--limit", "1").out == "10\n"
+    assert two("list", "-o", "id", "--no-header", "--limit", "1", "-r").out == "10\n"
     assert two("list", "--limit", "0").status == 2
 
 
