@@ -22,14 +22,15 @@ class QueueApi(Protocol):
 
     def submit(
         self, jobs: list[object], options: dict[str, object], *, uid: int | None, admin: bool
-    ) -> Deferred[list[int | GenericError]]:
+    ) -> Deferred[list[int | GenericError | None]]:
         """Checks and records new jobs: all of them, or none if one is not valid.
 
         @param jobs: each a list of opcode maps or a description map
         @param options: what is said of all of them, see `SubmitManyJobs`
         @param uid: who submits; None if unknown
         @param admin: whether any priority may be given
-        @return: fires, once they are durable, with an id for each, or what is wrong with its dependencies
+        @return: fires, once they are durable, with an id for each, or what is wrong with its dependencies;
+            in a dry run with None for each
         """
         ...
 

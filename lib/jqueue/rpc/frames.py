@@ -21,6 +21,8 @@ MAX_DEPTH = 64
 
 _SLICE = 32_768
 """Bytes decoded in one step: well under a millisecond."""
+_MEMBERS = 4096
+"""Members looked at in one step."""
 _CONTAINERS = frozenset((list, dict))
 
 
@@ -80,7 +82,7 @@ class Frames:
         if size > self._limit:
             raise self._too_large()
         self._taken += size
-        frame = bytes(self._data[:size])
+        frame = bytes(memoryview(self._data)[:size])
         del self._data[:size]
         return frame
 
@@ -141,10 +143,11 @@ def _check_depth(value: object) -> Iterator[None]:
     for _ in range(MAX_DEPTH):
         below: list[list[Any] | dict[str, Any]] = []
         for number, container in enumerate(level):
-            members = container.values() if isinstance(container, dict) else container
-            below.extend(member for member in members if type(member) in _CONTAINERS)
-            if number % 256 == 255 or len(members) > 1024:
-                yield
+            members = list(container.values()) if isinstance(container, dict) else container
+            for start in range(0, len(members), _MEMBERS):
+                below.extend(member for member in members[start : start + _MEMBERS] if type(member) in _CONTAINERS)
+                if start or number % 256 == 255:
+                    yield
         if not below:
             return
         level = below

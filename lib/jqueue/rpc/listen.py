@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorUNIX
 from twisted.internet.protocol import Factory
 
@@ -43,6 +44,8 @@ def listen_unix(reactor: IReactorUNIX, path: Path, factory: Factory[Any], mode: 
             return reactor.listenUNIX(os.fspath(path), factory, backlog=_BACKLOG, mode=mode)
         finally:
             os.umask(before)
+    except CannotListenError as error:
+        raise StateError(f"the socket {path} cannot be opened: {error.socketError}") from None
     except OSError as error:
         raise StateError(f"the socket {path} cannot be opened: {error.strerror or error}") from None
 

@@ -44,8 +44,8 @@ class Method:
 # Handlers, in the order of the table; each returns the result or a Deferred of it
 
 
-def _submit_job(queue: QueueApi, session: Session, ops: object, options: dict[str, object]) -> Deferred[int]:
-    def only(results: list[int | GenericError]) -> int:
+def _submit_job(queue: QueueApi, session: Session, ops: object, options: dict[str, object]) -> Deferred[int | None]:
+    def only(results: list[int | GenericError | None]) -> int | None:
         result = results[0]
         if isinstance(result, GenericError):
             raise result
@@ -57,7 +57,7 @@ def _submit_job(queue: QueueApi, session: Session, ops: object, options: dict[st
 def _submit_many(
     queue: QueueApi, session: Session, jobs: list[object], options: dict[str, object]
 ) -> Deferred[list[tuple[bool, object]]]:
-    def pairs(results: list[int | GenericError]) -> list[tuple[bool, object]]:
+    def pairs(results: list[int | GenericError | None]) -> list[tuple[bool, object]]:
         return [(False, str(one)) if isinstance(one, GenericError) else (True, one) for one in results]
 
     return _submit(queue, session, jobs, options).addCallback(pairs)
@@ -65,7 +65,7 @@ def _submit_many(
 
 def _submit(
     queue: QueueApi, session: Session, jobs: list[object], options: dict[str, object]
-) -> Deferred[list[int | GenericError]]:
+) -> Deferred[list[int | GenericError | None]]:
     return queue.submit(jobs, options, uid=session.peer.uid, admin=session.role is Role.ADMIN)
 
 
@@ -170,6 +170,7 @@ _JOB_OPTIONS: dict[str, Kind] = {
     "auto_finalize": Boolean(),
     "auto_dismiss": Boolean(),
     "request_id": AnyOf([Text(), Null()]),
+    "dry_run": Boolean(),
 }
 _SUBMIT_OPTIONS = Fields(_JOB_OPTIONS, frozenset())
 _SUBMIT_MANY_OPTIONS = Fields({**_JOB_OPTIONS, "group": AnyOf([Boolean(), Text(), Null()])}, frozenset())
@@ -186,9 +187,9 @@ _TABLE = (
         "SubmitJob",
         (
             Parameter("ops", Job(), "a list of opcode maps, or a description map with the key ops"),
-            Parameter("options", _SUBMIT_OPTIONS, "name, auto_finalize, auto_dismiss, request_id", {}),
+            Parameter("options", _SUBMIT_OPTIONS, "name, auto_finalize, auto_dismiss, request_id, dry_run", {}),
         ),
-        "the job's id, once it is durable",
+        "the job's id, once it is durable; null in a dry run, which checks and no more",
         Role.OPERATOR,
         "Submits one job.",
         _submit_job,

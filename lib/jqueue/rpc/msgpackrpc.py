@@ -178,6 +178,7 @@ class MessagePackServer(Protocol):
         """Starts one request after the other until there is none, or the client must wait."""
         frame: bytes | None = b""
         while self._may_start():
+            frame = None
             try:
                 frame = self._frames.next()
                 if frame is None:
@@ -292,6 +293,11 @@ class MessagePackServer(Protocol):
         self._state = State.ENDED
         self._output.close()
         self._wire.unregisterProducer()
+
+    def disconnect(self) -> None:
+        """Closes the connection once what has been answered is sent: the daemon stops."""
+        self._state = State.ENDED
+        self._wire.loseConnection()
 
     def _drop(self, reason: str) -> None:
         self._log.warn("{peer} is dropped: {reason}", peer=self.session.peer, reason=reason)

@@ -141,5 +141,5 @@ def _lock_rows(queue: QueueApi, names: list[str], qfilter: object) -> list[Row]:
         {"name": lock["name"], "mode": lock["mode"], "owner": lock["owners"] or None, "pending": lock["pending"]}
         for lock in queue.query_locks()
     ]
-    matches = compile_filter(qfilter)
+    matches = compile_filter(qfilter, {name: column["kind"] for name, column in _LOCK_COLUMNS.items()})
     return [[lock[name] for name in names] for lock in locks if matches(lock.__getitem__)]

@@ -28,11 +28,22 @@ class Turns:
         self._running = False
 
     def add(self, steps: Iterator[None]) -> None:
-        """Runs an iterator to its end: its first steps now if time is left in this turn, the rest in later ones."""
-        self._waiting.append(steps)
+        """Runs an iterator to its end: what this turn has time for now, the rest in later ones.
+
+        The first step never waits, so that a client with little to do hardly feels those with much.
+        """
         if self._turn_over:
             self._begin()
-        self._run()
+        if self._running:
+            self._waiting.append(steps)
+            return
+        self._running = True
+        try:
+            if self._step(steps):
+                self._waiting.append(steps)
+            self._run()
+        finally:
+            self._running = False
 
     def _begin(self) -> None:
         """Starts to count this turn's time; the call comes in the next turn, whether or not work is left."""
@@ -44,19 +55,17 @@ class Turns:
         self._turn_over = True
         if self._waiting:
             self._begin()
-            self._run()
+            self._running = True
+            try:
+                self._run()
+            finally:
+                self._running = False
 
     def _run(self) -> None:
-        if self._running:
-            return
-        self._running = True
-        try:
-            while self._waiting and self._clock.seconds() < self._until:
-                steps = self._waiting.popleft()
-                if self._step(steps):
-                    self._waiting.append(steps)
-        finally:
-            self._running = False
+        while self._waiting and self._clock.seconds() < self._until:
+            steps = self._waiting.popleft()
+            if self._step(steps):
+                self._waiting.append(steps)
 
     def _step(self, steps: Iterator[None]) -> bool:
         try:

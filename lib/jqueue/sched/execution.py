@@ -46,14 +46,16 @@ class Execution:
         workers: Workers,
         submit_children: SubmitChildren,
         make_context: MakeContext,
-        parked: Callable[[], None],
+        post: Callable[[Callable[[], None]], None],
+        parked: Callable[[Execution], None],
     ) -> None:
         """Makes it; nothing runs yet.
 
         @param job: the published version
         @param opcode: its current opcode
         @param wall: the wall time in seconds
-        @param parked: called on the worker thread when the code stops at a pause point
+        @param post: has a function called on the reactor thread, from any thread
+        @param parked: told, on the reactor thread, that the code has stopped at a pause point
         """
         self.job_id = job.id
         self.index = outcome.current(job)
@@ -61,7 +63,7 @@ class Execution:
         self.since = clock.seconds()
         self.progress: tuple[int, int, str] | None = None
         self.holds_slot = True
-        self.control = Control(parked)
+        self.control = Control(lambda: post(lambda: parked(self)))
         self.control.set_speed(job.speed or opcode.start_speed())
         self.children = 0
         self._clock = clock
@@ -88,7 +90,7 @@ class Execution:
 
     def declare_locks(self) -> Deferred[LockSpec]:
         """Asks the opcode which locks it needs as things are now."""
-        return self._workers.run(lambda: self.opcode.declare_locks(self.context))
+        return self._workers.run(lambda: self.opcode.dynamic_locks(self.context))
 
     async def run(self) -> Outcome:
         """Runs the opcode's code.

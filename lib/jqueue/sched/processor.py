@@ -126,6 +126,25 @@ class Processor:
         if self._pump_call is None:
             self._pump_call = self._clock.callLater(0, self._pump)
 
+    def code_parked(self, execution: Execution) -> None:
+        """Takes the slot of running code that has stopped at a pause point; its locks stay."""
+        if execution.holds_slot and self.executions.get(execution.job_id) is execution:
+            execution.holds_slot = False
+            self._slots.taken -= 1
+            self._locks.set_idle(execution.job_id, True)
+            self.look()
+
+    def resume(self, job_id: int) -> None:
+        """Lets a job that was paused go on, running code as soon as it has a slot again."""
+        execution = self.executions.get(job_id)
+        if execution is None:
+            self.wake(job_id)
+            return
+        execution.control.pause(False)
+        job = self._table.get(job_id)
+        if not execution.holds_slot and job is not None:
+            self.enqueue(job_id, job.CalcPriority())
+
     def published(self, before: _QueuedJob, after: _QueuedJob) -> None:
         """Acts on a new version of a job."""
         if after.final:
@@ -151,10 +170,21 @@ class Processor:
                 return
             rank, job_id = self._ready.pop()
             job = self._table.get(job_id)
-            if job is None or job.final or job_id in self.executions or job_id in self.parked:
+            if job is None or job.final or job_id in self.parked:
+                continue
+            execution = self.executions.get(job_id)
+            if execution is not None:
+                self._unpark_code(execution, job)
                 continue
             if self._ready.rank(job_id, job.CalcPriority()) == rank:
                 self._consider(job, rank)
+
+    def _unpark_code(self, execution: Execution, job: _QueuedJob) -> None:
+        if not execution.holds_slot and not job.paused:
+            execution.holds_slot = True
+            self._slots.taken += 1
+            self._locks.set_idle(job.id, False)
+            execution.control.go_on()
 
     def _consider(self, job: _QueuedJob, rank: int) -> None:
         index = outcome.current(job)

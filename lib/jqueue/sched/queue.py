@@ -5,6 +5,7 @@ It puts the parts together and passes on what is published; each decision lives 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -14,6 +15,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from jqueue import __version__
 from jqueue.config import Config
 from jqueue.errors import GenericError
 from jqueue.events.bus import Bus, Listener, Subscription
@@ -88,8 +90,8 @@ class Outside:
     workers: Workers
     drain: Drain
     make_context: MakeContext
-    parked: Callable[[int], None]
-    """Called on a worker thread when the code of a job stops at a pause point."""
+    post: Callable[[Callable[[], None]], None]
+    """Has a function called on the reactor thread, from any thread."""
 
 
 class JobQueue:
@@ -101,7 +103,9 @@ class JobQueue:
         """Makes an empty queue in which nothing runs yet; recovery fills it, `start` starts it."""
         self._outside = outside
         self._config = config
+        self.registry = registry
         self.stopping = False
+        self._started = outside.clock.seconds()
         self.host = Host(outside.wall, registry)
         self.table = JobTable(self.host, config.queue.keep_in_memory)
         self.edits = Edits(self.table, outside.journal, self._published)
@@ -185,7 +189,8 @@ class JobQueue:
             workers=self._outside.workers,
             submit_children=self._submit_children,
             make_context=self._outside.make_context,
-            parked=lambda: self._outside.parked(job.id),
+            post=self._outside.post,
+            parked=self.processor.code_parked,
         )
 
     def _published(self, before: _QueuedJob, after: _QueuedJob) -> None:
@@ -272,12 +277,18 @@ class JobQueue:
             self.submission.submit, jobs, {}, Origin(uid=uid, admin=uid == 0, incoming=identity)
         ).addCallback(remember)
 
-    def drop_removed(self, identity: Identity) -> None:
-        """Notes that the removal of a dropped file is durable."""
-        self.identities.discard(identity)
-        self._outside.journal.append(msgpack.packb(["unlinked", [identity]])).addErrback(
-            self._log_failure, "note the removal of a dropped file"
+    def drops_removed(self, identities: Sequence[Identity]) -> None:
+        """Notes that the removal of dropped files is durable."""
+        self.identities.difference_update(identities)
+        self._outside.journal.append(msgpack.packb(["unlinked", list(identities)])).addErrback(
+            self._log_failure, "note the removal of dropped files"
         )
+
+    def rewrite(self, job_id: int) -> None:
+        """Has the file of a job written again."""
+        source = self.table.unfinished.get(job_id) or self.table.get(job_id)
+        if source is not None:
+            self._outside.job_files.changed(job_id, source)
 
     def query_jobs(self, ids: list[int] | None, fields: list[str], qfilter: object) -> Deferred[RowStream | list[Row]]:
         """Gives a row of values for each job asked for; see `Queries.rows`."""
@@ -298,6 +309,14 @@ class JobQueue:
     def cancel(self, job_id: int, kill: bool, soft: bool) -> Deferred[tuple[bool, str]]:
         """Cancels a job; `soft` makes a difference only for ready jobs, of which this version has none."""
         return self.verbs.cancel(job_id, kill)
+
+    def pause(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        """Pauses a job; see `Verbs.pause`."""
+        return self.verbs.pause(job_id)
+
+    def resume(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        """Lets a paused job go on; see `Verbs.resume`."""
+        return self.verbs.resume(job_id)
 
     def change_priority(self, job_id: int, priority: int, *, admin: bool) -> Deferred[tuple[bool, str]]:
         """Gives the opcodes that have not run another priority."""
@@ -349,6 +368,28 @@ class JobQueue:
     def query_workers(self) -> dict[str, Any]:
         """Says what the workers do."""
         return self.report.workers()
+
+    def query_status(self) -> dict[str, Any]:
+        """Says how the daemon is."""
+        journal, job_files = self._outside.journal, self._outside.job_files
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime": round(self._outside.clock.seconds() - self._started, 3),
+            "stopping": self.stopping,
+            "drained": self._outside.drain.drained,
+            "jobs": {status: count for status, count in self.table.counts.items() if count},
+            "last_id": self.submission.last_id,
+            "journal": {
+                "full": journal.full,
+                "records": journal.appended,
+                "syncs": journal.syncs,
+                "last_sync_seconds": journal.last_sync_seconds,
+                "max_sync_seconds": journal.max_sync_seconds,
+            },
+            "job_files": {"pending": job_files.pending, "lag": round(job_files.lag, 3)},
+            "waiting_clients": len(self.waiters),
+        }
 
     def subscribe(self, listener: Listener, *, jobs: set[int] | None, changes: bool, log: bool) -> Callable[[], None]:
         """Tells of events until the function that is returned is called."""

@@ -115,5 +115,3 @@ def _ready(queue: JobQueue, state: snapshot.Recovered) -> Iterable[tuple[int, in
 def _dismisses_itself(queue: JobQueue, job_id: int) -> bool:
     job: _QueuedJob | None = queue.table.get(job_id)
     return job is not None and job.auto_dismiss
-
-

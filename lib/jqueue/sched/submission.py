@@ -182,7 +182,8 @@ class Submission:
         if merged.get("auto_finalize") is False:
             raise ParameterError(f"{path}auto_finalize: this version finalizes every job by itself; leave it out")
         name = merged.get("name")
-        check_name(name, f"{path}name")
+        if name is not None:
+            check_name(name, f"{path}name")
         parsed = [self._check_op(op, f"{path}ops[{index}]", origin) for index, op in enumerate(ops)]
         return _Checked(name if isinstance(name, str) else None, parsed, bool(merged.get("auto_dismiss", False)))
 

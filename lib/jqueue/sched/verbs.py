@@ -74,8 +74,6 @@ class Verbs:
 
         @param kill: do not leave a command time to end by itself
         """
-        if job_id not in self._table.unfinished:
-            return succeed((False, self._not_unfinished(job_id)))
 
         def change(draft: _QueuedJob) -> tuple[bool, str]:
             if draft.final:
@@ -84,13 +82,55 @@ class Verbs:
                 return True, f"Job {job_id} is being canceled already"
             return outcome.cancel(draft, self._wall())
 
-        return self._edits.edit(job_id, change).addCallback(self._stop_code, job_id, kill)
+        return self._edit_unfinished(job_id, change).addCallback(self._stop_code, job_id, kill)
 
     def _stop_code(self, answer: tuple[bool, str], job_id: int, kill: bool) -> tuple[bool, str]:
         execution = self._processor.executions.get(job_id)
         if answer[0] and execution is not None:
             execution.control.stop(CANCEL, kill=kill)
         return answer
+
+    def pause(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        """Pauses a job: running code stops at its next pause point, nothing more of it starts; survives a restart."""
+
+        def change(draft: _QueuedJob) -> tuple[bool, str]:
+            if draft.final:
+                return False, f"Job {job_id} is finished"
+            if draft.paused:
+                return False, "Job is already paused"
+            draft.paused = True
+            return True, f"Job {job_id} is paused"
+
+        def stop_code(answer: tuple[bool, str]) -> tuple[bool, str]:
+            execution = self._processor.executions.get(job_id)
+            if answer[0] and execution is not None:
+                execution.control.pause(True)
+            return answer
+
+        return self._edit_unfinished(job_id, change).addCallback(stop_code)
+
+    def resume(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        """Lets a paused job go on."""
+
+        def change(draft: _QueuedJob) -> tuple[bool, str]:
+            if not draft.paused:
+                return False, "Can't resume a job that was not paused"
+            draft.paused = False
+            return True, f"Job {job_id} goes on"
+
+        def go_on(answer: tuple[bool, str]) -> tuple[bool, str]:
+            if answer[0]:
+                self._processor.resume(job_id)
+            return answer
+
+        return self._edit_unfinished(job_id, change).addCallback(go_on)
+
+    def _edit_unfinished(
+        self, job_id: int, change: Callable[[_QueuedJob], tuple[bool, str]]
+    ) -> Deferred[tuple[bool, str]]:
+        if job_id not in self._table.unfinished:
+            return succeed((False, self._not_unfinished(job_id)))
+        return self._edits.edit(job_id, change)
 
     def change_priority(self, job_id: int, priority: int, admin: bool) -> Deferred[tuple[bool, str]]:
         """Changes the priority of the opcodes of a job that have not started.
@@ -101,9 +141,7 @@ class Verbs:
             raise OpPrereqError(f"priority: {PRIORITY_MIN} to {PRIORITY_MAX} expected, got {priority}")
         if priority not in SUBMITTABLE_PRIORITIES and not admin:
             raise OpPrereqError(f"priority: -10, 0 or 10 expected, got {priority}; an administrator may set any")
-        if job_id not in self._table.unfinished:
-            return succeed((False, self._not_unfinished(job_id)))
-        return self._edits.edit(job_id, lambda draft: draft.ChangePriority(priority))
+        return self._edit_unfinished(job_id, lambda draft: draft.ChangePriority(priority))
 
     def _not_unfinished(self, job_id: int) -> str:
         if job_id in self._table.finished:
@@ -163,6 +201,10 @@ class Verbs:
             return _FOREVER
         seconds, _microseconds = row.end_ts or row.start_ts or row.received_ts or (0, 0)
         return seconds
+
+    def archives(self, job_id: int) -> bool:
+        """Whether a job is on its way to the archive."""
+        return job_id in self._archiving
 
     def forget(self, job_id: int) -> Deferred[None]:
         """Forgets a final job whose file an administrator has removed or moved away."""

@@ -31,7 +31,7 @@ LogLine = tuple[float, str, Any]
 class Desk(Protocol):
     """Who takes the messages of one running opcode, on the reactor thread."""
 
-    def logged(self, lines: Sequence[LogLine]) -> None:
+    def logged(self, lines: Sequence[LogLine]) -> object:
         """Takes log lines; `Context.log_written` tells the opcode when they are in the file."""
         ...
 

@@ -21,12 +21,12 @@ class Control:
     def __init__(self, parked: Callable[[], None]) -> None:
         """Makes one without requests.
 
-        @param parked: called on the worker thread when the code has stopped at a pause point
+        @param parked: called on the worker thread when the code stops at a pause point
         """
-        self._changed = threading.Condition()
         self._parked = parked
+        self._may_go_on = True
+        self._changed = threading.Condition()
         self._descriptor: int | None = None
-        self._holds_slot = True
         self.stop_reason: str | None = None
         self.kill_now = False
         self.paused = False
@@ -43,16 +43,16 @@ class Control:
         self._set(stop_reason=self.stop_reason or reason, kill_now=self.kill_now or kill)
 
     def pause(self, paused: bool) -> None:
-        """Asks the code to pause at its next pause point, or to go on; that needs a slot as well, see `grant_slot`."""
+        """Asks the code to pause at its next pause point; or to go on, which it does when `go_on` is called too."""
         self._set(paused=paused)
+
+    def go_on(self) -> None:
+        """Gives code that has stopped at a pause point its worker slot back."""
+        self._set(_may_go_on=True)
 
     def set_speed(self, speed: int) -> None:
         """Sets the limit, in progress units (bytes) a second; 0 is no limit."""
         self._set(speed=speed)
-
-    def grant_slot(self) -> None:
-        """Lets parked code go on once nothing else holds it."""
-        self._set(_holds_slot=True)
 
     def _set(self, **values: object) -> None:
         with self._changed:
@@ -74,9 +74,9 @@ class Control:
         with self._changed:
             if not self.paused or self.stop_requested:
                 return
-            self._holds_slot = False
+            self._may_go_on = False
             self._parked()
-            while (self.paused or not self._holds_slot) and not self.stop_requested:
+            while (self.paused or not self._may_go_on) and not self.stop_requested:
                 self._changed.wait()
 
     def sleep(self, seconds: float) -> None:
