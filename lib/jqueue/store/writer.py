@@ -32,6 +32,7 @@ from jqueue.store.segment import (
 )
 
 _STEP = 1 << 20
+_OVERSIZE = "oversize"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -81,7 +82,7 @@ class SegmentWriter:
         older = self._adopt(next_sequence)
         for name in self._files.listdir(self._directory):
             path = self._directory / name
-            if name.endswith(".new"):
+            if name.endswith(".new") or name == _OVERSIZE:
                 self._files.unlink(path)
             elif name in self._sizes:
                 if self._files.stat(path).st_size == self._sizes[name]:
@@ -115,6 +116,8 @@ class SegmentWriter:
             if error.errno not in _NO_SPACE:
                 raise
             # Some file systems copy on write and have no room even where zeros are; then this segment ends here.
+            if use_reserve and self._offset == HEADER_SIZE:
+                raise self._out_of_space() from error
             self._files.truncate(self._descriptor, self._offset)
             self._capacity = self._offset
             raise DiskFull() from error
@@ -212,13 +215,16 @@ class SegmentWriter:
                 raise
         if "reserve" in self._prepared and size <= self._sizes["reserve"]:
             return self._directory / "reserve"
-        raise StoreFailed(
+        raise self._out_of_space()
+
+    def _out_of_space(self) -> StoreFailed:
+        return StoreFailed(
             f"the disk that holds {self._directory} is full and there is no reserve left;"
             " free some space and start the daemon again"
         )
 
     def _make_oversize(self, size: int) -> Path:
-        allocation = _Allocation(self._files, self._directory / "oversize", size)
+        allocation = _Allocation(self._files, self._directory / _OVERSIZE, size)
         while not allocation.step():
             pass
         return allocation.path

@@ -407,3 +407,34 @@ def test_the_time_of_syncs_is_known() -> None:
     log.append("a")
     log.run()
     assert log.journal.max_sync_seconds >= log.journal.last_sync_seconds > 0
+
+
+def test_a_disk_without_room_even_where_zeros_are_ends_it_instead_of_trying_for_ever() -> None:
+    class CopyOnWrite(FaultyFiles):
+        def pwrite(self, descriptor: int, data: bytes, offset: int) -> None:
+            if b"last" in data:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().pwrite(descriptor, data, offset)
+
+    files = CopyOnWrite(DIRECTORY)
+    log = Log(files).open()
+    files.fault = Fault(len(files.calls), errno.ENOSPC)
+    log.append("a")
+    log.run()
+    assert (log.told, log.full) == ([("a", 1)], [True])
+    log.journal.retry_space()
+    log.run()
+    assert log.full == [True, False]
+    log.append("b")
+    log.run()
+    log.append("last")
+    log.run()
+    assert log.told[-1] == ("last", "StoreFailed")
+    assert log.records() == ["a", "b"]
+
+
+def test_what_a_crash_left_half_made_is_removed() -> None:
+    log = Log().open()
+    for name in ("next.new", "oversize"):
+        log.files.write_file(DIRECTORY / name, b"x", sync=True)
+    assert Log(log.files.killed()).open().names() == ["1.seg", "next", "reserve"]
