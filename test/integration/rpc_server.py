@@ -36,8 +36,8 @@ class MemoryQueue:
 
     def submit(
         self, jobs: list[object], options: dict[str, object], *, uid: int | None, admin: bool
-    ) -> Deferred[list[int | GenericError]]:
-        results: list[int | GenericError] = []
+    ) -> Deferred[list[int | GenericError | None]]:
+        results: list[int | GenericError | None] = []
         for job in jobs:
             if not isinstance(job, list) or not job:
                 raise OpPrereqError("ops: a job needs at least one opcode")

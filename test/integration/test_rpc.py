@@ -326,10 +326,104 @@ def test_descriptors_that_a_client_passes_are_not_kept(client: SpecClient, daemo
     assert len(os.listdir(f"/proc/{daemon.process.pid}/fd")) == before
 
 
+HOSTILE = """
+import socket, sys, time
+kind, path = sys.argv[1:]
+client = socket.socket(socket.AF_UNIX)
+client.connect(path)
+start = bytes.fromhex(sys.stdin.readline())
+print("ready", flush=True)
+try:
+    if kind == "drip":
+        while True:
+            client.sendall(b"\\x94")
+            time.sleep(1)
+    client.sendall(start)
+    for _ in range(1024 if kind == "gigabyte" else 0):
+        client.sendall(b"x" * 2**20)
+except OSError:
+    pass  # it was cut off, as it should be
+time.sleep(600)
+"""
+
+STARTS = {
+    "never reads": msgpack.packb([0, 1, "QueryJobs", [[1_000_000], ["id", "name"]]]) * 100,
+    "drip": b"",
+    "gigabyte": b"\x94\x00\x09" + msgpack.packb("SubmitJob") + b"\x91\xdb\x40\x00\x00\x00",
+}
+
+
+def p99(tool: Connection) -> float:
+    """Milliseconds that all but one of a hundred calls stay below."""
+    times = []
+    for _ in range(500):
+        start = time.perf_counter()
+        tool.call("QueryLocks")
+        times.append(time.perf_counter() - start)
+    return sorted(times)[int(len(times) * 0.99)] * 1000
+
+
+def test_hostile_clients_do_not_slow_down_another(daemon: Daemon, tool: Connection) -> None:
+    quiet = sorted(p99(tool) for _ in range(3))[1]
+    hostile = []
+    try:
+        for kind, start in STARTS.items():
+            client = subprocess.Popen(
+                [sys.executable, "-c", HOSTILE, kind, daemon.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            hostile.append(client)
+            assert client.stdin is not None and client.stdout is not None
+            client.stdin.write(start.hex() + "\n")
+            client.stdin.flush()
+            assert client.stdout.readline() == "ready\n"
+        loud = sorted(p99(tool) for _ in range(3))[1]
+    finally:
+        for client in hostile:
+            client.kill()
+            client.communicate()
+    # Below a few milliseconds it is the machine's scheduler that is measured.
+    assert loud < max(2 * quiet, 5.0), f"p99 was {quiet:.2f} ms, and {loud:.2f} ms beside hostile clients"
+
+
 def memory(daemon: Daemon) -> int:
     """Resident bytes of the server."""
     pages = Path(f"/proc/{daemon.process.pid}/statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+# The client on Twisted
+
+PROGRAM = """
+import sys
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import react
+from jqueue.client.deferred import connect
+from jqueue.errors import JobLost
+
+async def main(reactor, path):
+    client = await connect(reactor, path)
+    job_id = await client.call("SubmitJob", [{"OP_ID": "OP_TEST_DELAY"}])
+    changed = client.call("WaitForJobChange", job_id, ["status"], None, None, 60)
+    print(await client.call("CancelJob", job_id), await changed)
+    try:
+        await client.call("CancelJob", 99999)
+    except JobLost as error:
+        print(error)
+    await client.close()
+
+react(lambda reactor: ensureDeferred(main(reactor, sys.argv[1])))
+"""
+
+
+def test_a_program_on_twisted_can_call_and_wait(daemon: Daemon) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = [sys.executable, "-c", PROGRAM, os.fspath(daemon.path)]
+    output = subprocess.run(run, env=environment, check=True, capture_output=True, text=True, timeout=30).stdout
+    assert "is canceled'] [['canceled'], []]" in output
+    assert "there is no job 99999" in output
 
 
 # The blocking client

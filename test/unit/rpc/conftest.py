@@ -34,7 +34,7 @@ class ScriptedQueue:
 
     def submit(
         self, jobs: list[object], options: dict[str, object], *, uid: int | None, admin: bool
-    ) -> Deferred[list[int | GenericError]]:
+    ) -> Deferred[list[int | GenericError | None]]:
         return self._later("submit", jobs, options, uid, admin)
 
     def query_jobs(self, ids: list[int] | None, fields: list[str], qfilter: object) -> Deferred[RowStream | list[Any]]:
