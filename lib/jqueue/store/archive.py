@@ -125,7 +125,7 @@ def load_job(state: StateDirectory, job_id: int) -> tuple[dict[str, Any], bool] 
     return parse_state(data, archived if opened[1] else live), opened[1]
 
 
-def parse_state(data: bytes, path: Path) -> dict[str, Any]:
+def parse_state(data: bytes, path: Path | str) -> dict[str, Any]:
     """Takes the content of a job file apart.
 
     @param path: where it is from, for the error
