@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from jqueue.client.messages import Messages, Notification, Response, refusal
-from jqueue.config import default_runtime_dir
+from jqueue.directories import default_runtime_dir
 from jqueue.errors import DaemonUnreachable, GenericError, PermissionDenied
 
 SYSTEM_SOCKET = Path("/run/jqueue/rpc.sock")

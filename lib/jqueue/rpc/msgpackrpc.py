@@ -1,7 +1,7 @@
 """The MessagePack-RPC server, as published: requests, responses, notifications in both directions.
 
 Requests are started in the order in which they come; replies go out as they are ready, so a client may send on.
-Cutting and decoding messages lives in `frames`, sending in `output`, the methods in `methods`.
+Cutting and decoding messages lives in `frames` and `calls`, sending in `output`, the methods in `methods`.
 """
 
 from __future__ import annotations
@@ -12,26 +12,23 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, cast
 
-import msgpack
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jqueue.errors import GenericError, JobQueueError, OpPrereqError, ProgrammerError, ProtocolError, encode
+from jqueue.rpc.calls import Call, read_call, request_id
 from jqueue.rpc.dispatch import Dispatcher
-from jqueue.rpc.frames import Frames, decode
+from jqueue.rpc.frames import Frames
 from jqueue.rpc.output import Output, OutputLimits, Transport
-from jqueue.rpc.packing import NOTIFICATION, REQUEST, Packing
+from jqueue.rpc.packing import Packing
 from jqueue.rpc.peer import Peer, Role, Roles, peer_of
 from jqueue.rpc.session import Session
 from jqueue.rpc.turns import Turns
 
 ERROR = "Error"
 """The notification that says why a connection is refused, before there is a request to answer."""
-
-_FORM = "a request is [0, msgid, method, [arguments]], a notification [2, method, [arguments]]"
 
 
 @dataclass(frozen=True)
@@ -209,34 +206,24 @@ class MessagePackServer(Protocol):
         @raise ProtocolError: it is no message of the protocol
         """
         try:
-            message = yield from decode(frame)
+            call = yield from read_call(frame)
         except OpPrereqError as error:
-            self._answer_malformed(frame, error.text)
-            return
-        kind = message[0] if isinstance(message, list) and message and type(message[0]) is int else None
-        match message:
-            case [_, msgid, method, list(arguments)] if kind == REQUEST and _is_id(msgid):
-                self._call(_name(method), arguments, msgid)
-            case [_, method, list(arguments)] if kind == NOTIFICATION:
-                self._call(_name(method), arguments, None)
-            case _:
-                self._answer_malformed(frame, _FORM)
-
-    def _answer_malformed(self, frame: bytes, text: str) -> None:
-        """Where messages begin and end is still known, so only this one is refused, if it can be."""
-        msgid = _msgid(frame)
-        if msgid is None:
-            raise ProtocolError(text)
-        self._reply_error(msgid, OpPrereqError(text))
+            # Where messages begin and end is still known, so only this one is refused, if it can be.
+            msgid = request_id(frame)
+            if msgid is None:
+                raise ProtocolError(error.text) from None
+            self._reply_error(msgid, error)
+        else:
+            self._call(call)
 
     # Answering
 
-    def _call(self, method: str, arguments: list[Any], msgid: int | None) -> None:
+    def _call(self, call: Call) -> None:
         self._in_flight += 1
-        result: Deferred[object] = self._shared.dispatcher.call(method, arguments, self.session)
-        result.addCallbacks(
-            self._reply, self._failed, callbackArgs=(msgid, method), errbackArgs=(msgid, method)
-        ).addErrback(self._broken)
+        result = self._shared.dispatcher.call(call.method, call.arguments, self.session)
+        context = (call.msgid, call.method)
+        result.addCallbacks(self._reply, self._failed, callbackArgs=context, errbackArgs=context)
+        result.addErrback(self._broken)
 
     def _reply(self, result: object, msgid: int | None, method: str) -> None:
         self._in_flight -= 1
@@ -274,7 +261,7 @@ class MessagePackServer(Protocol):
     def _refuse(self, error: GenericError, start: bytes) -> None:
         """Gives up on a client that does not speak the protocol, after telling it if there is an id to do so."""
         self._log.warn("{peer} is disconnected: {error}", peer=self.session.peer, error=error)
-        msgid = _msgid(start)
+        msgid = request_id(start)
         if msgid is not None:
             self._reply_error(msgid, error)
         self._state = State.REFUSED
@@ -354,29 +341,3 @@ class MessagePackFactory(Factory):
     def gone(self, client: MessagePackServer) -> None:
         """Counts a client out."""
         self.clients.discard(client)
-
-
-def _msgid(start: bytes) -> int | None:
-    """Reads the id of a request from the first bytes of its message.
-
-    @return: None if it is no request, or has no valid id
-    """
-    unpacker = msgpack.Unpacker(read_size=64)
-    unpacker.feed(start[:32])
-    try:
-        unpacker.read_array_header()
-        kind, msgid = unpacker.unpack(), unpacker.unpack()
-    except (ValueError, msgpack.OutOfData):
-        return None
-    return msgid if type(kind) is int and kind == REQUEST and _is_id(msgid) else None
-
-
-def _is_id(msgid: object) -> bool:
-    return type(msgid) is int and 0 <= msgid < 2**32
-
-
-def _name(method: object) -> str:
-    """Reads a method's name, which older libraries send as bytes."""
-    if isinstance(method, bytes):
-        return method.decode(errors="backslashreplace")
-    return method if isinstance(method, str) else repr(method)[:60]
