@@ -217,4 +217,4 @@ def log_pages(connection: Connection, job_id: int, newer_than: int) -> Iterator[
 
 
 def _state(job: dict[str, Any]) -> tuple[object, ...]:
-    return job["status"], job.get("lifecycle"), job["priority"]
+    return job["status"], job.get("lifecycle"), job["priority"], tuple(job.get("opstatus") or ())

@@ -31,7 +31,7 @@ class View:
         self._changes = changes
         self._times = times
         self._progress: dict[int, list[Any] | None] = {}
-        self._summaries: dict[int, list[str]] = {}
+        self._told: dict[int, str] = {}
         self.ended: dict[int, dict[str, Any]] = {}
 
     def follow(self, follower: Follower) -> int:
@@ -68,11 +68,10 @@ class View:
                 self._terminal.emit({"type": "change", **change_json(job)})
             return
         if self._changes == "data":
-            # Only what was queried has it, not what is pushed later.
-            steps = self._summaries.setdefault(job["id"], job.get("summary") or [])
-            what = job_text({"name": job.get("name"), "summary": steps})
-            line = f"{clock_text(job.get('end_ts') or self._now())}  {job['id']:>6}  {end_text(job)}"
-            self._terminal.out(printable(f"{line}  {what}".rstrip()))
+            what = f"{job['id']:>6}  {end_text(job):<8}  {_step(job)}{job.get('name') or job_text(job)}"
+            if self._told.get(job["id"]) != what:
+                self._told[job["id"]] = what
+                self._terminal.out(printable(f"{clock_text(job.get('end_ts') or self._now())}  {what}".rstrip()))
         elif is_final(job["status"]) or self._changes == "talk":
             self._terminal.say(f"job {job['id']}: {'; '.join([end_text(job), *reasons])}")
 
@@ -113,6 +112,15 @@ def show_line(
     prefix = f"{clock_text(entry[2])} " if times else ""
     prefix += f"[{job_id}] " if several else ""
     terminal.out(prefix + (printable(message) if terminal.stdout.isatty() else message))
+
+
+def _step(job: dict[str, Any]) -> str:
+    """Says which opcode of several a job is at, which is news while its status stays the same."""
+    statuses, summary = job.get("opstatus") or [], job.get("summary") or []
+    at = next((index for index, status in enumerate(statuses) if not is_final(status)), None)
+    if at is None or len(statuses) < 2 or len(summary) <= at:
+        return ""
+    return f"{at + 1}/{len(statuses)} {summary[at]}  "
 
 
 def change_json(job: dict[str, Any]) -> dict[str, Any]:

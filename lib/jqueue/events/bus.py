@@ -82,11 +82,13 @@ class Bus:
 def describe(job: _QueuedJob) -> dict[str, Any]:
     """What an event says of a job: enough to know what became of it without asking again."""
     status = job.CalcStatus()
+    lifecycle, summary = job.GetInfo(["lifecycle", "summary"])
     event: dict[str, Any] = {
         "id": job.id,
         "name": job.name,
+        "summary": summary,
         "status": status,
-        "lifecycle": job.GetInfo(["lifecycle"])[0],
+        "lifecycle": lifecycle,
         "priority": job.CalcPriority(),
         "opstatus": [op.status for op in job.ops],
         "end_ts": job.end_timestamp,

@@ -197,6 +197,8 @@ class Processor:
         if job.phase == PHASE_WORK:
             gate = self._gates.check(job, opcode)
             if isinstance(gate, Wait):
+                # If a lock has just woken it, the next in line must be woken in its place.
+                self._locks.withdraw(job.id)
                 self._park(job, gate)
                 return
             if gate is not None:

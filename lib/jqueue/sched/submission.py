@@ -251,8 +251,6 @@ class Submission:
         state = op.to_dict()
         if op.depends:
             depends = resolve_relative(op.depends, earlier)
-            if isinstance(depends, str):
-                raise OpPrereqError(f"depends: {depends}")
             for dep_id, _statuses in depends:
                 if dep_id > self.last_id and dep_id not in earlier:
                     raise OpPrereqError(f"depends: there is no job {dep_id}; the newest one is {self.last_id}")

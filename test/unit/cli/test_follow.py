@@ -106,7 +106,7 @@ def test_watching_all_begins_with_what_is_unfinished_and_tells_new_jobs(shell: S
     assert result.status == 130
     assert [text.split()[1:] for text in result.out.splitlines()] == [
         ["2", "running", "A"],
-        ["3", "queued", "new:", "A"],
+        ["3", "queued", "new"],
         ["2", "success", "A"],
     ]
 

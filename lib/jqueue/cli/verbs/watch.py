@@ -36,5 +36,5 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     if ids == []:
         return Exit.OK
     single = ids is not None and len(ids) == 1
-    follower = Follower(terminal, ids, logs=dict.fromkeys(ids, 0) if ids and single else None, progress=single)
+    follower = Follower(terminal, ids, logs=dict.fromkeys(ids, 0) if ids and single else None, progress=bool(ids))
     return View(terminal, several=not single, changes="data").follow(follower)
