@@ -105,10 +105,13 @@ class FaultyFiles(Files):
         self._last_descriptor = 2
 
     def survivors(self) -> Iterator[FaultyFiles]:
-        """Yields each disk that may be found after power has failed now."""
-        for count in range(len(self._name_changes) + 1):
+        """Yields the disks that may be found after power has failed now: names kept up to some change, or one alone."""
+        changes = self._name_changes
+        kept = [changes[:count] for count in range(len(changes) + 1)]
+        kept += [[change] for change in changes[1:]]
+        for some in kept:
             names = dict(self._durable_names)
-            for change in self._name_changes[:count]:
+            for change in some:
                 _rename(names, change)
             for part in ("lost", "kept", "head", "tail"):
                 found = FaultyFiles(*self._directories)

@@ -76,9 +76,10 @@ def test_a_crash_at_any_call_loses_nothing_acknowledged(at: int, kind: str) -> N
         check(queue, survivor)
 
 
+@pytest.mark.parametrize("kind", ["crash", "torn"])
 @pytest.mark.parametrize("at", CALLS)
-def test_what_is_shown_after_a_kill_is_durable(at: int) -> None:
-    queue = interrupted(Fault(at, "torn"))
+def test_what_is_shown_after_a_kill_is_durable(at: int, kind: str) -> None:
+    queue = interrupted(Fault(at, kind))
     check(queue, queue.files.killed())
     shown = recovered(queue.files.killed())
     for survivor in shown.files.survivors():
