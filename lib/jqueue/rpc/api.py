@@ -58,6 +58,14 @@ class QueueApi(Protocol):
         """Cancels a job; says whether it did, and why not."""
         ...
 
+    def pause(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        """Pauses a job; says whether it did, and why not."""
+        ...
+
+    def resume(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        """Lets a paused job go on."""
+        ...
+
     def change_priority(self, job_id: int, priority: int, *, admin: bool) -> Deferred[tuple[bool, str]]:
         """Gives the opcodes that have not run another priority."""
         ...

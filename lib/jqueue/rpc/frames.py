@@ -23,7 +23,7 @@ _SLICE = 32_768
 """Bytes decoded in one step: well under a millisecond."""
 _MEMBERS = 4096
 """Members looked at in one step."""
-_CONTAINERS = frozenset((list, dict))
+_TOO_DEEP = f"the message is nested deeper than {MAX_DEPTH} levels"
 
 
 class Frames:
@@ -64,6 +64,8 @@ class Frames:
         @return: None until it is there as a whole
         @raise ProtocolError: it is larger than the limit, or not MessagePack
         """
+        if not self._data:
+            self._scanner = None
         if self._scanner is None:
             return None
         try:
@@ -71,11 +73,9 @@ class Frames:
         except msgpack.OutOfData:
             if len(self._data) > self._limit:
                 raise self._too_large() from None
-            if not self._data:
-                self._scanner = None
             return None
         except msgpack.StackError:
-            raise ProtocolError(f"the message is nested deeper than {MAX_DEPTH} levels") from None
+            raise ProtocolError(_TOO_DEEP) from None
         except ValueError:
             raise ProtocolError("this is not MessagePack; jqueue speaks MessagePack-RPC here") from None
         size = self._scanner.tell() - self._taken
@@ -105,13 +105,17 @@ def decode(frame: bytes) -> Generator[None, None, Any]:
     @return: what it holds
     @raise OpPrereqError: text that is not UTF-8, keys that are not text, extension types, too many members, too deep
     """
+    small = len(frame) <= _SLICE
     try:
-        value = _unpackb(frame) if len(frame) <= _SLICE else (yield from _unpack_slices(frame))
+        value = _unpackb(frame) if small else (yield from _unpack_slices(frame))
     except UnicodeDecodeError as error:
         raise OpPrereqError(f"{_where(frame)} is not valid UTF-8 ({error.reason})") from None
     except (ValueError, TypeError) as error:
         raise OpPrereqError(f"the message cannot be taken: {error}") from None
-    yield from _check_depth(value)
+    if small:
+        _check_depth(value)
+    else:
+        yield from _check_depth_in_slices(value)
     return value
 
 
@@ -138,20 +142,38 @@ _unpacker = partial(
 )
 
 
-def _check_depth(value: object) -> Iterator[None]:
-    level: list[list[Any] | dict[str, Any]] = [value] if isinstance(value, (list, dict)) else []
+Containers = list[list[Any] | dict[str, Any]]
+
+
+def _check_depth(value: object) -> None:
+    level: Containers = [value] if isinstance(value, (list, dict)) else []
     for _ in range(MAX_DEPTH):
-        below: list[list[Any] | dict[str, Any]] = []
+        level = [
+            member
+            for container in level
+            for member in (container.values() if isinstance(container, dict) else container)
+            if isinstance(member, (list, dict))
+        ]
+        if not level:
+            return
+    raise OpPrereqError(_TOO_DEEP)
+
+
+def _check_depth_in_slices(value: object) -> Iterator[None]:
+    level: Containers = [value] if isinstance(value, (list, dict)) else []
+    for _ in range(MAX_DEPTH):
+        below: Containers = []
         for number, container in enumerate(level):
             members = list(container.values()) if isinstance(container, dict) else container
             for start in range(0, len(members), _MEMBERS):
-                below.extend(member for member in members[start : start + _MEMBERS] if type(member) in _CONTAINERS)
+                part = members[start : start + _MEMBERS]
+                below.extend(member for member in part if isinstance(member, (list, dict)))
                 if start or number % 256 == 255:
                     yield
         if not below:
             return
         level = below
-    raise OpPrereqError(f"the message is nested deeper than {MAX_DEPTH} levels")
+    raise OpPrereqError(_TOO_DEEP)
 
 
 def _where(frame: bytes) -> str:

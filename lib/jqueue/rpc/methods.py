@@ -103,6 +103,14 @@ def _cancel(queue: QueueApi, session: Session, job_id: int, kill: bool, soft: bo
     return queue.cancel(job_id, kill, soft)
 
 
+def _pause(queue: QueueApi, session: Session, job_id: int) -> object:
+    return queue.pause(job_id)
+
+
+def _resume(queue: QueueApi, session: Session, job_id: int) -> object:
+    return queue.resume(job_id)
+
+
 def _change_priority(queue: QueueApi, session: Session, job_id: int, priority: int) -> object:
     return queue.change_priority(job_id, priority, admin=session.role is Role.ADMIN)
 
@@ -258,6 +266,15 @@ _TABLE = (
         "Cancels a job.",
         _cancel,
     ),
+    Method(
+        "PauseJob",
+        (_ID,),
+        _BOOL_TEXT,
+        Role.OPERATOR,
+        "Pauses a job: running code at its next pause point, where it gives up its worker and keeps its locks.",
+        _pause,
+    ),
+    Method("ResumeJob", (_ID,), _BOOL_TEXT, Role.OPERATOR, "Lets a paused job go on.", _resume),
     Method(
         "ChangeJobPriority",
         (_ID, Parameter("priority", AtLeast(-20), "-10, 0 or 10; for an administrator -20 to 19")),

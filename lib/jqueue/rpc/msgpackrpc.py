@@ -221,34 +221,34 @@ class MessagePackServer(Protocol):
     def _call(self, call: Call) -> None:
         self._in_flight += 1
         result = self._shared.dispatcher.call(call.method, call.arguments, self.session)
-        context = (call.msgid, call.method)
-        result.addCallbacks(self._reply, self._failed, callbackArgs=context, errbackArgs=context)
-        result.addErrback(self._broken)
+        result.addBoth(self._answer, call)
 
-    def _reply(self, result: object, msgid: int | None, method: str) -> None:
+    def _answer(self, result: object, call: Call) -> None:
         self._in_flight -= 1
-        if msgid is not None:
-            try:
-                reply = self._shared.packing.response(msgid, result)
-            except (TypeError, ValueError):
-                self._log.failure("The result of {method} cannot be packed", method=method)
-                self._reply_error(msgid, ProgrammerError(f"the result of {method} fits in no message"))
-            else:
-                self._output.reply(reply)
-        self._go_on()
+        try:
+            if isinstance(result, Failure):
+                self._reply_failure(call, result.value or ProgrammerError())
+            elif call.msgid is not None:
+                self._reply(call.msgid, call.method, result)
+            self._go_on()
+        except Exception:
+            self._log.failure("Answering {method} failed", method=call.method)
+            self._drop("its request could not be answered")
 
-    def _failed(self, failure: Failure, msgid: int | None, method: str) -> None:
-        self._in_flight -= 1
-        error = failure.value or ProgrammerError()
-        if msgid is not None:
-            self._reply_error(msgid, error)
+    def _reply(self, msgid: int, method: str, result: object) -> None:
+        try:
+            reply = self._shared.packing.response(msgid, result)
+        except (TypeError, ValueError):
+            self._log.failure("The result of {method} cannot be packed", method=method)
+            self._reply_error(msgid, ProgrammerError(f"the result of {method} fits in no message"))
         else:
-            self._log.info("The notification {method} failed: {error}", method=method, error=error)
-        self._go_on()
+            self._output.reply(reply)
 
-    def _broken(self, failure: Failure) -> None:
-        self._log.failure("Answering a client failed", failure)
-        self._drop("its request could not be answered")
+    def _reply_failure(self, call: Call, error: BaseException) -> None:
+        if call.msgid is not None:
+            self._reply_error(call.msgid, error)
+        else:
+            self._log.info("The notification {method} failed: {error}", method=call.method, error=error)
 
     def _reply_error(self, msgid: int, error: BaseException) -> None:
         self._output.reply(self._shared.packing.error(msgid, encode(error)))

@@ -54,6 +54,12 @@ class ScriptedQueue:
     def cancel(self, job_id: int, kill: bool, soft: bool) -> Deferred[tuple[bool, str]]:
         return self._later("cancel", job_id, kill, soft)
 
+    def pause(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        return self._later("pause", job_id)
+
+    def resume(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        return self._later("resume", job_id)
+
     def change_priority(self, job_id: int, priority: int, *, admin: bool) -> Deferred[tuple[bool, str]]:
         return self._later("change_priority", job_id, priority, admin)
 

@@ -119,6 +119,12 @@ def test_depth_up_to_the_limit_is_taken() -> None:
     assert "nested deeper than 64 levels" in refusal(b"\x81\xa1k" * MAX_DEPTH + b"\x90")
 
 
+def test_depth_is_bounded_in_a_large_message_too() -> None:
+    filling = b"\x93" + msgpack.packb("x" * 40_000) + msgpack.packb([[0]] * 5000)
+    assert decoded(filling + b"\x91" * (MAX_DEPTH - 2) + b"\x90")[1] > 0
+    assert "nested deeper than 64 levels" in refusal(filling + b"\x81\xa1k" * (MAX_DEPTH - 1) + b"\x90")
+
+
 def test_a_large_message_is_decoded_in_steps() -> None:
     message = [["x" * 100] * 1000 for _ in range(20)]
     value, steps = decoded(msgpack.packb(message))

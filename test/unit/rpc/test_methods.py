@@ -49,6 +49,8 @@ def call(queue: Any) -> Caller:
         ("QueryJobs", ([1, "2"], ["id"]), ("query_jobs", [1, 2], ["id"], None)),
         ("CancelJob", (1,), ("cancel", 1, False, False)),
         ("CancelJob", (1, True, True), ("cancel", 1, True, True)),
+        ("PauseJob", ("7",), ("pause", 7)),
+        ("ResumeJob", (7,), ("resume", 7)),
         ("ChangeJobPriority", (1, -10), ("change_priority", 1, -10, False)),
         ("ArchiveJob", (1,), ("archive", 1)),
         ("AutoArchiveJobs", (-1, 89), ("auto_archive", -1, 89)),

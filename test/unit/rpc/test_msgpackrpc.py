@@ -273,3 +273,16 @@ def test_a_bug_while_a_message_is_read_drops_the_client(server: Server) -> None:
     protocol, wire = server.connect()
     protocol.dataReceived(request(1))
     assert wire.aborted
+
+
+def test_a_bug_while_a_request_is_answered_drops_the_client(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    protocol, wire = server.connect()
+    monkeypatch.setattr(server.factory.packing, "response", lambda msgid, result: 1 / 0)
+    protocol.dataReceived(request(1))
+    assert wire.aborted
+
+
+def test_a_notification_that_fails_is_not_answered(server: Server) -> None:
+    protocol, wire = server.connect()
+    protocol.dataReceived(msgpack.packb([2, "CancelJob", ["x"]]) + request(1))
+    assert wire.messages() == [[1, 1, None, None]]
