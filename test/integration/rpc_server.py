@@ -82,6 +82,12 @@ class MemoryQueue:
             answer.callback([["canceled"], []])
         return succeed((True, f"job {job_id} is canceled"))
 
+    def pause(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        return succeed((False, "nothing runs here"))
+
+    def resume(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        return succeed((False, "nothing is paused here"))
+
     def change_priority(self, job_id: int, priority: int, *, admin: bool) -> Deferred[tuple[bool, str]]:
         raise ValueError("a bug, for the test")
 

@@ -135,7 +135,7 @@ def test_the_command_line_imports_neither_twisted_nor_what_a_verb_does_not_need(
         "import sys\n"
         "from jqueue.cli.main import main\n"
         "status = main(['list', '--socket', sys.argv[1]])\n"
-        "print(status, [name for name in ('twisted', 'asyncio', 'pyinotify') if name in sys.modules])\n"
+        "print(status, [name for name in ('twisted', 'asyncio', 'pyinotify', 'yaml') if name in sys.modules])\n"
     )
     lib = str(Path(jqueue.__file__).parent.parent)
     done = subprocess.run(

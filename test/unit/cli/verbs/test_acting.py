@@ -115,6 +115,13 @@ def test_priority_takes_names_and_numbers(shell: Shell, word: str, number: int) 
     assert calls(shell, "ChangeJobPriority") == [(17, number)]
 
 
+@pytest.mark.parametrize(("verb", "method"), [("pause", "PauseJob"), ("resume", "ResumeJob")])
+def test_pause_and_resume_tell_each_answer(shell: Shell, verb: str, method: str) -> None:
+    shell.daemon.answers[method] = lambda job_id: [job_id != 6, f"answer {job_id}"]
+    assert shell(verb, "5,6") == (1, "", "job 5: answer 5\njqueue: job 6: answer 6\n")
+    assert calls(shell, method) == [(5,), (6,)]
+
+
 def test_archive_says_what_it_could_not(shell: Shell) -> None:
     shell.daemon.answers["ArchiveJob"] = lambda job_id: job_id == 1
     result = shell("archive", "1,2")
