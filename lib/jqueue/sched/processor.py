@@ -64,11 +64,13 @@ class Processor:
         slots: Slots,
         may_start: Callable[[], bool],
         make_execution: Callable[[_QueuedJob, OpCode], Execution],
+        released: Callable[[Execution], None],
     ) -> None:
         """Makes it; nothing runs before `start`.
 
         @param wall: wall time in seconds
         @param gates: what a job may have to wait for besides locks
+        @param released: told of each execution that has ended
         @param may_start: whether opcodes may be started now (the disk is not full)
         """
         self._clock = clock
@@ -82,6 +84,7 @@ class Processor:
         self._slots = slots
         self._may_start = may_start
         self._make_execution = make_execution
+        self._released = released
         self._pump_call: IDelayedCall | None = None
         self._running = False
         self.executions: dict[int, Execution] = {}
@@ -129,6 +132,9 @@ class Processor:
     def code_parked(self, execution: Execution) -> None:
         """Takes the slot of running code that has stopped at a pause point; its locks stay."""
         if execution.holds_slot and self.executions.get(execution.job_id) is execution:
+            if not execution.control.paused:  # resumed while the message was on its way
+                execution.control.go_on()
+                return
             execution.holds_slot = False
             self._slots.taken -= 1
             self._locks.set_idle(execution.job_id, True)
@@ -310,6 +316,7 @@ class Processor:
     def _release(self, execution: Execution, keep_waiting: bool) -> None:
         job_id = execution.job_id
         execution.control.close()
+        self._released(execution)
         del self.executions[job_id]
         if execution.holds_slot:
             self._slots.taken -= 1

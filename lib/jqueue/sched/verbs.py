@@ -6,7 +6,7 @@ Each is durable before it is answered; what a verb means for a job's statuses is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgpack
 from twisted.internet.defer import Deferred, succeed
@@ -19,25 +19,13 @@ from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.status import CANCELING, PRIORITY_MAX, PRIORITY_MIN, SUBMITTABLE_PRIORITIES, SUCCESS
 from jqueue.sched import outcome
 from jqueue.sched.edits import Edits, Journal
+from jqueue.sched.outside import History
 from jqueue.sched.processor import Processor
 from jqueue.sched.table import JobTable
-from jqueue.store.jobfiles import Source
 from jqueue.workers.control import CANCEL
 
 _ARCHIVE_BATCH = 200
 _FOREVER = 1e12
-
-
-class History(Protocol):
-    """Moves files; calls are carried out in order."""
-
-    def archive(self, jobs: Iterable[tuple[int, Source | None]]) -> Deferred[None]:
-        """Moves the files of final jobs into the archive, written up to date first."""
-        ...
-
-    def forget(self, job_id: int) -> Deferred[None]:
-        """Removes what is left of a job's files."""
-        ...
 
 
 class Verbs:
@@ -105,6 +93,8 @@ class Verbs:
             execution = self._processor.executions.get(job_id)
             if answer[0] and execution is not None:
                 execution.control.pause(True)
+            elif answer[0]:
+                self._processor.wake(job_id)  # it stops waiting in line for a lock
             return answer
 
         return self._edit_unfinished(job_id, change).addCallback(stop_code)

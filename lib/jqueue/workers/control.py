@@ -21,7 +21,7 @@ class Control:
     def __init__(self, parked: Callable[[], None]) -> None:
         """Makes one without requests.
 
-        @param parked: called on the worker thread when the code stops at a pause point
+        @param parked: called on the worker thread when the code stops at a pause point; `go_on` answers each call
         """
         self._parked = parked
         self._may_go_on = True
@@ -72,12 +72,12 @@ class Control:
     def wait_pause(self) -> None:
         """Stays here while the code is to be paused; a stop request ends the pause."""
         with self._changed:
-            if not self.paused or self.stop_requested:
-                return
-            self._may_go_on = False
-            self._parked()
-            while (self.paused or not self._may_go_on) and not self.stop_requested:
-                self._changed.wait()
+            # Again, because a new pause may come before this thread has noticed that the last one is over.
+            while self.paused and not self.stop_requested:
+                self._may_go_on = False
+                self._parked()
+                while not self._may_go_on and not self.stop_requested:
+                    self._changed.wait()
 
     def sleep(self, seconds: float) -> None:
         """Waits for that long, or until anything is asked of the code."""
