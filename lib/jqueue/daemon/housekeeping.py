@@ -116,7 +116,7 @@ class Housekeeping:
             self.log.info("The queue is drained: {reason}", reason=reason or "no reason given")
 
     def job_file_gone(self, job_id: int) -> None:
-        """Acts on a job file that was moved or removed: a final job is forgotten, of another the file is written again."""
+        """Acts on a job file that was moved or removed: a final job is forgotten, the file of another written again."""
         table = self._queue.table
         if job_id in table.unfinished:
             self.log.warn(

@@ -22,7 +22,7 @@ from jqueue.daemon import logs
 from jqueue.daemon.reactors import Reactor
 from jqueue.daemon.service import DaemonService
 from jqueue.daemon.systemd import Notifier
-from jqueue.daemon.tree import build
+from jqueue.daemon.tree import Tree
 from jqueue.directories import default_runtime_dir, default_state_dir
 from jqueue.errors import GenericError, StateError
 from jqueue.store.files import Files
@@ -112,7 +112,7 @@ class _Main:
         self._status = 0
         self._stopping = False
         self._service = DaemonService(
-            build(settings, state, runtime_dir, reactor, self._failed), Notifier.from_environment(os.environ)
+            Tree(settings, state, runtime_dir, reactor, self._failed), Notifier.from_environment(os.environ)
         )
 
     def run(self) -> int:

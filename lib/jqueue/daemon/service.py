@@ -53,10 +53,12 @@ class DaemonService:
         self._notifier.status("recovering")
         state = self._read()
         recovery.restore(tree.queue, state, time.time())
-        await tree.journal.open(self._next_sequence)
+        await tree.storage.journal.open(self._next_sequence)
         tree.checkpointing.start(self._recovered_from + 1)
-        await tree.writer.call(self._end_leftovers)
-        await recovery.settle(tree.queue, state, tree.queue.registry, tree.history, tree.job_files, time.time())
+        await tree.storage.writer.call(self._end_leftovers)
+        await recovery.settle(
+            tree.queue, state, tree.queue.registry, tree.storage.history, tree.storage.job_files, time.time()
+        )
         await tree.control.start()
         self._port = listen_unix(tree.reactor, tree.runtime_dir / SOCKET, tree.factory, tree.config.rpc.socket_mode)
         tree.queue.processor.start()
@@ -75,15 +77,15 @@ class DaemonService:
         )
         self._notifier.ready(counts or "no jobs")
         await self._forget_removed_drops()
-        await recovery.rewrite_missing(tree.queue, tree.job_files)
+        await recovery.rewrite_missing(tree.queue, tree.storage.job_files)
 
     def _read(self) -> snapshot.Recovered:
         tree = self._tree
-        self._recovered_from, chunks = read_latest(tree.state.journal, tree.files)
+        self._recovered_from, chunks = read_latest(tree.state.journal, tree.storage.files)
         self._next_sequence = self._recovered_from + 1
 
         def records() -> Iterator[tuple[int, bytes]]:
-            for sequence, record in replay(tree.state.journal, tree.files, self._recovered_from):
+            for sequence, record in replay(tree.state.journal, tree.storage.files, self._recovered_from):
                 self._next_sequence = sequence + 1
                 yield sequence, record
 
@@ -91,7 +93,7 @@ class DaemonService:
 
     def _end_leftovers(self) -> None:
         # Before their locks are free: what a dead daemon's commands were doing must have stopped.
-        for name in self._tree.files.listdir(self._tree.state.run):
+        for name in self._tree.storage.files.listdir(self._tree.state.run):
             directory: Path = self._tree.state.run / name
             if kill_leftover(directory):
                 self.log.warn("A command of an earlier daemon was still running and has been ended: {name}", name=name)
@@ -119,11 +121,11 @@ class DaemonService:
             await maybeDeferred(self._port.stopListening)
         for client in list(tree.factory.clients):
             client.disconnect()
-        if not self._hurry and tree.journal.bytes_since(0) > _WORTH_A_CHECKPOINT:
+        if not self._hurry and tree.storage.journal.bytes_since(0) > _WORTH_A_CHECKPOINT:
             await tree.checkpointing.take()
-        await tree.job_files.flush()
-        await tree.writer.call(tree.log_files.close)
-        await tree.journal.close()
+        await tree.storage.job_files.flush()
+        await tree.storage.writer.call(tree.storage.log_files.close)
+        await tree.storage.journal.close()
         await self.abandon()
 
     async def abandon(self) -> None:
@@ -132,8 +134,7 @@ class DaemonService:
         tree.control.stop()
         tree.watch.stop()
         self._watchdog.stopService()
-        for thread in (tree.journal_thread, tree.writer, tree.reader):
-            await thread.stop()
+        await tree.storage.stop()
         tree.workers.stop(0)
         self._notifier.close()
 

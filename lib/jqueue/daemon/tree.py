@@ -8,13 +8,13 @@ from __future__ import annotations
 import pwd
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from jqueue.config import Config
 from jqueue.daemon.drops import Drops
 from jqueue.daemon.housekeeping import Housekeeping
 from jqueue.daemon.reactors import Reactor
+from jqueue.daemon.storage import Storage
 from jqueue.jobs.job import _QueuedJob
 from jqueue.opcodes.registry import default_registry
 from jqueue.rpc.dispatch import Dispatcher
@@ -23,162 +23,116 @@ from jqueue.rpc.peer import Roles
 from jqueue.sched import snapshot
 from jqueue.sched.checkpointing import Checkpointing
 from jqueue.sched.execution import Execution
-from jqueue.sched.queue import JobQueue, Outside
-from jqueue.store.checkpoint import CheckpointWriter
+from jqueue.sched.outside import Outside
+from jqueue.sched.queue import JobQueue
 from jqueue.store.control import Control
-from jqueue.store.files import Files
-from jqueue.store.history import History
 from jqueue.store.incoming import Incoming
-from jqueue.store.jobfiles import JobFiles
 from jqueue.store.jobwatch import JobWatch
-from jqueue.store.journal import Journal
-from jqueue.store.logfiles import LogFiles
 from jqueue.store.statedir import StateDirectory
-from jqueue.store.thread import FileThread
 from jqueue.watch import DirectoryWatch
 from jqueue.workers.context import Context
 from jqueue.workers.mailbox import Mailbox
 from jqueue.workers.pool import ThreadWorkers
 
 
-@dataclass
 class Tree:
-    """The parts of one daemon."""
+    """The parts of one daemon; making them reads and opens nothing, and starts only idle threads."""
 
-    config: Config
-    state: StateDirectory
-    runtime_dir: Path
-    files: Files
-    reactor: Reactor
-    journal_thread: FileThread
-    writer: FileThread
-    reader: FileThread
-    journal: Journal
-    job_files: JobFiles
-    log_files: LogFiles
-    history: History
-    checkpointing: Checkpointing
-    workers: ThreadWorkers
-    watch: DirectoryWatch
-    control: Control
-    incoming: Incoming
-    job_watch: JobWatch
-    queue: JobQueue
-    housekeeping: Housekeeping
-    factory: MessagePackFactory
+    def __init__(
+        self,
+        config: Config,
+        state: StateDirectory,
+        runtime_dir: Path,
+        reactor: Reactor,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """Puts a daemon together.
 
-
-def build(
-    config: Config, state: StateDirectory, runtime_dir: Path, reactor: Reactor, failed: Callable[[BaseException], None]
-) -> Tree:
-    """Puts a daemon together; nothing is read or opened yet, and only idle threads run.
-
-    @param runtime_dir: where the sockets go
-    @param failed: told that the disk failed in a way that must not be retried
-    """
-    files = Files()
-    registry = default_registry(config.opcodes.modules)
-    mailbox = Mailbox(reactor.callFromThread)
-    journal_thread, writer, reader = (FileThread(n, reactor.callFromThread) for n in ("journal", "files", "reader"))
-    journal = Journal(
-        state.journal,
-        files,
-        journal_thread,
-        later=lambda function: reactor.callLater(0, function),
-        on_failure=failed,
-        on_full=lambda full: housekeeping.disk_full(full),
-        segment_size=config.journal.segment_size,
-        reserve_size=config.journal.reserve,
-    )
-    job_files = JobFiles(state, files, writer, reactor, _file_not_written, config.job_files.delay)
-    log_files = LogFiles(state, files, config.log.cap)
-    history = History(state, files, reader=reader, writer=writer, job_files=job_files, log_files=log_files)
-    workers = ThreadWorkers(mailbox, config.workers.size)
-    watch = DirectoryWatch(reactor)
-    control = Control(
-        state, files, writer, watch, reactor, lambda reason: housekeeping.drained(reason), config.incoming.rescan
-    )
-
-    def make_context(execution: Execution, job: _QueuedJob) -> Context:
-        op = job.ops[execution.index]
-        return Context(
-            job_id=job.id,
-            op_index=execution.index,
-            attempt=execution.attempt,
-            saved=op.saved or {},
-            dry_run=execution.opcode.dry_run,
-            run_directory=state.run_directory(job.id, execution.index, execution.attempt),
-            control=execution.control,
-            desk=execution,
-            mailbox=mailbox,
-            command_user=config.command.run_as,
-            kill_after=config.command.kill_after,
+        @param runtime_dir: where the sockets go
+        @param failed: told that the disk failed in a way that must not be retried
+        """
+        self.config = config
+        self.state = state
+        self.runtime_dir = runtime_dir
+        self.reactor = reactor
+        self.mailbox = Mailbox(reactor.callFromThread)
+        self.workers = ThreadWorkers(self.mailbox, config.workers.size)
+        self.storage = storage = Storage(config, state, reactor, failed, self._disk_full)
+        self.watch = DirectoryWatch(reactor)
+        self.control = Control(
+            state, storage.files, storage.writer, self.watch, reactor, self._drained, config.incoming.rescan
         )
-
-    queue = JobQueue(
-        config,
-        registry,
-        Outside(
+        self.queue = JobQueue(config, default_registry(config.opcodes.modules), self._outside())
+        self.incoming = Incoming(
+            state,
+            storage.files,
+            (storage.reader, storage.writer),
+            self.watch,
+            reactor,
+            Drops(self.queue, storage.reader),
+            rescan=config.incoming.rescan,
+            max_bytes=config.queue.max_job_size,
+        )
+        self.checkpointing = Checkpointing(
+            clock=reactor,
+            journal=storage.journal,
+            writer=storage.checkpoints,
+            flush=storage.flush,
+            chunks=lambda: snapshot.chunks(
+                self.queue.table, self.queue.requests, self.queue.identities, self.queue.submission.last_id
+            ),
+            after=config.journal.checkpoint_after,
+            failed=failed,
+        )
+        self.housekeeping = Housekeeping(
+            config,
+            self.queue,
             clock=reactor,
             wall=time.time,
-            journal=journal,
-            job_files=job_files,
-            history=history,
-            workers=workers,
-            drain=control,
-            make_context=make_context,
-            post=mailbox.post,
-        ),
-    )
-    incoming = Incoming(
-        state,
-        files,
-        (reader, writer),
-        watch,
-        reactor,
-        Drops(queue, reader),
-        rescan=config.incoming.rescan,
-        max_bytes=config.queue.max_job_size,
-    )
-    checkpointing = Checkpointing(
-        clock=reactor,
-        journal=journal,
-        writer=CheckpointWriter(state, files, writer),
-        flush=lambda: job_files.flush().addCallback(lambda _: job_files.sync()),
-        chunks=lambda: snapshot.chunks(queue.table, queue.requests, queue.identities, queue.submission.last_id),
-        after=config.journal.checkpoint_after,
-        failed=failed,
-    )
-    housekeeping = Housekeeping(
-        config, queue, clock=reactor, wall=time.time, journal=journal, checkpointing=checkpointing, incoming=incoming
-    )
+            journal=storage.journal,
+            checkpointing=self.checkpointing,
+            incoming=self.incoming,
+        )
+        self.job_watch = JobWatch(state, self.watch, self.housekeeping.job_file_gone)
+        limits = Limits(message=config.rpc.max_message, connections=config.rpc.max_connections)
+        self.factory = MessagePackFactory(reactor, Dispatcher(self.queue), _roles(config), limits)
+
+    def _outside(self) -> Outside:
+        return Outside(
+            clock=self.reactor,
+            wall=time.time,
+            journal=self.storage.journal,
+            job_files=self.storage.job_files,
+            history=self.storage.history,
+            workers=self.workers,
+            drain=self.control,
+            make_context=self._make_context,
+            post=self.mailbox.post,
+        )
+
+    def _make_context(self, execution: Execution, job: _QueuedJob) -> Context:
+        index, attempt = execution.index, execution.attempt
+        return Context(
+            job_id=job.id,
+            op_index=index,
+            attempt=attempt,
+            saved=job.ops[index].saved or {},
+            dry_run=execution.opcode.dry_run,
+            run_directory=self.state.run_directory(job.id, index, attempt),
+            control=execution.control,
+            desk=execution,
+            mailbox=self.mailbox,
+            command_user=self.config.command.run_as,
+            kill_after=self.config.command.kill_after,
+        )
+
+    def _disk_full(self, full: bool) -> None:
+        self.housekeeping.disk_full(full)
+
+    def _drained(self, reason: str | None) -> None:
+        self.housekeeping.drained(reason)
+
+
+def _roles(config: Config) -> Roles:
     run_as = pwd.getpwnam(config.command.run_as).pw_uid if config.command.run_as else None
-    roles = Roles(config.roles.admins, config.roles.operators, config.roles.readers, run_as)
-    limits = Limits(message=config.rpc.max_message, connections=config.rpc.max_connections)
-    return Tree(
-        config=config,
-        state=state,
-        runtime_dir=runtime_dir,
-        files=files,
-        reactor=reactor,
-        journal_thread=journal_thread,
-        writer=writer,
-        reader=reader,
-        journal=journal,
-        job_files=job_files,
-        log_files=log_files,
-        history=history,
-        checkpointing=checkpointing,
-        workers=workers,
-        watch=watch,
-        control=control,
-        incoming=incoming,
-        job_watch=JobWatch(state, watch, housekeeping.job_file_gone),
-        queue=queue,
-        housekeeping=housekeeping,
-        factory=MessagePackFactory(reactor, Dispatcher(queue), roles, limits),
-    )
-
-
-def _file_not_written(job_id: int, problem: Exception) -> None:
-    Housekeeping.log.warn("The file of job {job_id} is behind: {problem}", job_id=job_id, problem=problem)
+    return Roles(config.roles.admins, config.roles.operators, config.roles.readers, run_as)

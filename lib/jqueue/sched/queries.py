@@ -21,7 +21,7 @@ from jqueue.jobs.filters import compile_filter
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.rows import Row, RowStream
 from jqueue.jobs.status import QUEUED, RUNNING, WAITING
-from jqueue.sched.history import History
+from jqueue.sched.outside import History
 from jqueue.sched.table import FinishedRow, JobTable
 from jqueue.sched.verbs import lost
 

@@ -6,13 +6,11 @@ It puts the parts together and passes on what is published; each decision lives 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 import msgpack
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from jqueue import __version__
@@ -21,16 +19,17 @@ from jqueue.errors import GenericError
 from jqueue.events.bus import Bus, Listener, Subscription
 from jqueue.events.joblog import Entry, JobLogs
 from jqueue.events.waiters import ChangeWaiters
-from jqueue.jobs.job import Queue, _QueuedJob
+from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.rows import Row, RowStream
 from jqueue.locks.manager import LockManager
 from jqueue.opcodes.base import OpCode
 from jqueue.opcodes.registry import Registry
 from jqueue.sched import submission
 from jqueue.sched.edits import Edits
-from jqueue.sched.execution import Execution, MakeContext
+from jqueue.sched.execution import Execution
 from jqueue.sched.gates import Gates
 from jqueue.sched.host import Host
+from jqueue.sched.outside import Outside
 from jqueue.sched.processor import Processor, Slots
 from jqueue.sched.queries import Queries
 from jqueue.sched.ready import ReadyHeap
@@ -40,58 +39,8 @@ from jqueue.sched.snapshot import Identity
 from jqueue.sched.submission import Answer, Origin, Submission
 from jqueue.sched.table import JobTable
 from jqueue.sched.verbs import Verbs, again, lost
-from jqueue.store.interface import RecordJournal
-from jqueue.store.jobfiles import Source
-from jqueue.workers.pool import Workers
 
 T = TypeVar("T")
-
-
-class JobFiles(Protocol):
-    """What the queue needs of the job files."""
-
-    @property
-    def pending(self) -> int: ...
-    @property
-    def lag(self) -> float: ...
-    def changed(self, job_id: int, source: Source) -> None: ...
-
-
-class History(Protocol):
-    """What the queue needs of the files beside the job files; `jqueue.store.history.History` says what each does."""
-
-    def load(self, job_ids: Iterable[int], queue: Queue | None = None) -> Deferred[dict[int, _QueuedJob]]: ...
-    def archived_ids(self) -> Deferred[list[int]]: ...
-    def log(self, job_id: int, newer_than: int, limit: int) -> Deferred[list[Entry]]: ...
-    def log_tail(self, job_id: int, count: int) -> Deferred[list[Entry]]: ...
-    def write_log(self, entries: dict[int, list[Entry]]) -> Deferred[None]: ...
-    def archive(self, jobs: Iterable[tuple[int, Source | None]]) -> Deferred[None]: ...
-    def forget(self, job_id: int) -> Deferred[None]: ...
-
-
-class Drain(Protocol):
-    """What the queue needs of `control/drained`."""
-
-    @property
-    def drained(self) -> str | None: ...
-
-    def set(self, reason: str | None) -> Deferred[None]: ...
-
-
-@dataclass
-class Outside:
-    """What the queue is given: everything that is not on the reactor thread, or that only the daemon can make."""
-
-    clock: IReactorTime
-    wall: Callable[[], float]
-    journal: RecordJournal
-    job_files: JobFiles
-    history: History
-    workers: Workers
-    drain: Drain
-    make_context: MakeContext
-    post: Callable[[Callable[[], None]], None]
-    """Has a function called on the reactor thread, from any thread."""
 
 
 class JobQueue:
@@ -119,7 +68,7 @@ class JobQueue:
         self.locks = LockManager(
             outside.clock, capacities=capacities, max_bypass=config.locks.max_bypass, on_wake=self._wake
         )
-        slots = Slots(config.workers.size)
+        self._slots = Slots(config.workers.size)
         self.gates = Gates(
             clock=outside.clock,
             wall=outside.wall,
@@ -127,19 +76,7 @@ class JobQueue:
             archived_status=self._archived_status,
             wake=self._wake,
         )
-        self.processor = Processor(
-            clock=outside.clock,
-            wall=outside.wall,
-            table=self.table,
-            edits=self.edits,
-            ready=self.ready,
-            locks=self.locks,
-            gates=self.gates,
-            registry=registry,
-            slots=slots,
-            may_start=lambda: not outside.journal.full,
-            make_execution=self._make_execution,
-        )
+        self.processor = self._make_processor()
         self.host.executions = self.processor.executions
         self.submission = Submission(
             config=config,
@@ -169,8 +106,24 @@ class JobQueue:
             ready=self.ready,
             locks=self.locks,
             processor=self.processor,
-            slots=slots,
+            slots=self._slots,
             standing_still=self._standing_still,
+        )
+
+    def _make_processor(self) -> Processor:
+        return Processor(
+            clock=self._outside.clock,
+            wall=self._outside.wall,
+            table=self.table,
+            edits=self.edits,
+            ready=self.ready,
+            locks=self.locks,
+            gates=self.gates,
+            registry=self.registry,
+            slots=self._slots,
+            may_start=lambda: not self._outside.journal.full,
+            make_execution=self._make_execution,
+            released=self._released,
         )
 
     # What happens inside
@@ -192,6 +145,12 @@ class JobQueue:
             post=self._outside.post,
             parked=self.processor.code_parked,
         )
+
+    def _released(self, execution: Execution) -> None:
+        if execution.context.ran_command:
+            self._outside.history.remove_run_directory(execution.job_id, execution.index, execution.attempt).addErrback(
+                self._log_failure, "remove the directory of a command"
+            )
 
     def _published(self, before: _QueuedJob, after: _QueuedJob) -> None:
         self._outside.job_files.changed(after.id, after)

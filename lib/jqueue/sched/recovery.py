@@ -6,7 +6,6 @@ Reading them is `snapshot`'s; what becomes of one is `outcome.recover`'s. Nothin
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -15,26 +14,11 @@ from jqueue.jobs.job import _QueuedJob
 from jqueue.opcodes.base import OpCode
 from jqueue.opcodes.registry import Registry
 from jqueue.sched import outcome, snapshot
+from jqueue.sched.outside import History, JobFiles
 from jqueue.sched.queue import JobQueue
-from jqueue.store.jobfiles import Source
 
 _LOST_SERIALS = 1000
 """Serials skipped after a crash: entries that were shown, but did not reach the disk, may have used them."""
-
-
-class Files(Protocol):
-    """What recovery needs of the files of jobs."""
-
-    def repair_log(self, job_id: int) -> Deferred[int]: ...
-    def archive(self, jobs: Iterable[tuple[int, Source | None]]) -> Deferred[None]: ...
-    def forget(self, job_id: int) -> Deferred[None]: ...
-
-
-class JobFiles(Protocol):
-    """What recovery needs of the job files."""
-
-    def changed(self, job_id: int, source: Source) -> None: ...
-    def missing(self, job_ids: Iterable[int]) -> Deferred[list[int]]: ...
 
 
 def restore(queue: JobQueue, state: snapshot.Recovered, now: float) -> None:
@@ -50,7 +34,7 @@ def restore(queue: JobQueue, state: snapshot.Recovered, now: float) -> None:
 
 
 async def settle(
-    queue: JobQueue, state: snapshot.Recovered, registry: Registry, files: Files, job_files: JobFiles, now: float
+    queue: JobQueue, state: snapshot.Recovered, registry: Registry, files: History, job_files: JobFiles, now: float
 ) -> None:
     """Brings every job to a state from which it can go on, durably, and every file up to date.
 

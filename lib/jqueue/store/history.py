@@ -6,7 +6,7 @@ What is asked of them lives in `jqueue.sched.queries`, when they are archived in
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -117,5 +117,4 @@ class History:
     def remove_run_directory(self, job_id: int, op_index: int, attempt: int) -> Deferred[None]:
         """Removes what a command left behind that has ended; its output is in the job's log."""
         directory = self._state.run_directory(job_id, op_index, attempt)
-        remove: Callable[[], None] = lambda: shutil.rmtree(directory, ignore_errors=True)
-        return self._writer.call(remove)
+        return self._writer.call(shutil.rmtree, directory, True)

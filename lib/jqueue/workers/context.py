@@ -112,6 +112,8 @@ class Context:
         self.dry_run = dry_run
         self.run_directory = run_directory
         self.saved: MutableMapping[str, Any] = Saved(saved, lambda values: self._ask(desk.save, values))
+        self.ran_command = False
+        """Whether there may be something in the run directory."""
         self._control = control
         self._desk = desk
         self._mailbox = mailbox
@@ -193,6 +195,7 @@ class Context:
         @raise JobCanceled: the opcode was to stop; nothing of the process group is left
         """
         self.checkpoint()
+        self.ran_command = True
         return run_command(
             argv,
             cwd=cwd,

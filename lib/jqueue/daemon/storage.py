@@ -1,0 +1,77 @@
+"""The parts of the daemon that touch the disk, and their threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from jqueue.config import Config
+from jqueue.daemon.reactors import Reactor
+from jqueue.store.checkpoint import CheckpointWriter
+from jqueue.store.files import Files
+from jqueue.store.history import History
+from jqueue.store.jobfiles import JobFiles
+from jqueue.store.journal import Journal
+from jqueue.store.logfiles import LogFiles
+from jqueue.store.statedir import StateDirectory
+from jqueue.store.thread import FileThread
+
+_log = Logger()
+
+
+class Storage:
+    """Journal, checkpoints, job files, logs and archive of one state directory."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: StateDirectory,
+        reactor: Reactor,
+        failed: Callable[[BaseException], None],
+        on_full: Callable[[bool], None],
+    ) -> None:
+        """Makes the parts and starts their threads.
+
+        @param failed: told that the disk failed in a way that must not be retried
+        @param on_full: told that the disk is full, or is not any more
+        """
+        self.files = Files()
+        self.journal_thread = FileThread("journal", reactor.callFromThread)
+        self.writer = FileThread("files", reactor.callFromThread)
+        self.reader = FileThread("reader", reactor.callFromThread)
+        self.journal = Journal(
+            state.journal,
+            self.files,
+            self.journal_thread,
+            later=lambda function: reactor.callLater(0, function),
+            on_failure=failed,
+            on_full=on_full,
+            segment_size=config.journal.segment_size,
+            reserve_size=config.journal.reserve,
+        )
+        self.checkpoints = CheckpointWriter(state, self.files, self.writer)
+        self.job_files = JobFiles(state, self.files, self.writer, reactor, _not_written, config.job_files.delay)
+        self.log_files = LogFiles(state, self.files, config.log.cap)
+        self.history = History(
+            state,
+            self.files,
+            reader=self.reader,
+            writer=self.writer,
+            job_files=self.job_files,
+            log_files=self.log_files,
+        )
+
+    def flush(self) -> Deferred[object]:
+        """Writes all job files, carries out all archive moves, and syncs them."""
+        return self.job_files.flush().addCallback(lambda _: self.job_files.sync())
+
+    async def stop(self) -> None:
+        """Ends the threads after what they were asked to do."""
+        for thread in (self.journal_thread, self.writer, self.reader):
+            await thread.stop()
+
+
+def _not_written(job_id: int, problem: Exception) -> None:
+    _log.warn("The file of job {job_id} is behind: {problem}", job_id=job_id, problem=problem)
