@@ -184,7 +184,7 @@ def encode(error: BaseException) -> list[Any]:
 def decode(value: object) -> GenericError:
     """Turns what `encode` made back into an exception.
 
-    @param value: `[class name, [text, code]]`; anything else, or an unknown class, becomes a `GenericError` that quotes it
+    @param value: `[class name, [text, code]]`; anything else, or an unknown class, becomes a `GenericError` quoting it
     """
     match value:
         case [str(name), [str(text), *rest]]:

@@ -56,9 +56,7 @@ class DaemonService:
         await tree.storage.journal.open(self._next_sequence)
         tree.checkpointing.start(self._recovered_from + 1)
         await tree.storage.writer.call(self._end_leftovers)
-        await recovery.settle(
-            tree.queue, state, tree.queue.registry, tree.storage.history, tree.storage.job_files, time.time()
-        )
+        await recovery.settle(tree.queue, state, tree.storage.history, tree.storage.job_files, time.time())
         await tree.control.start()
         self._port = listen_unix(tree.reactor, tree.runtime_dir / SOCKET, tree.factory, tree.config.rpc.socket_mode)
         tree.queue.processor.start()

@@ -64,10 +64,7 @@ class JobQueue:
         self.bus = Bus()
         self.waiters = ChangeWaiters()
         self.logs = JobLogs(outside.history.write_log, memory=config.log.memory, written=self._logged)
-        capacities = {_lock_key(text): units for text, units in config.locks.capacities.items()}
-        self.locks = LockManager(
-            outside.clock, capacities=capacities, max_bypass=config.locks.max_bypass, on_wake=self._wake
-        )
+        self.locks = self._make_locks()
         self._slots = Slots(config.workers.size)
         self.gates = Gates(
             clock=outside.clock,
@@ -108,6 +105,13 @@ class JobQueue:
             processor=self.processor,
             slots=self._slots,
             standing_still=self._standing_still,
+        )
+
+    def _make_locks(self) -> LockManager:
+        settings = self._config.locks
+        capacities = {_lock_key(text): units for text, units in settings.capacities.items()}
+        return LockManager(
+            self._outside.clock, capacities=capacities, max_bypass=settings.max_bypass, on_wake=self._wake
         )
 
     def _make_processor(self) -> Processor:

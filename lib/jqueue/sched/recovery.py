@@ -33,9 +33,7 @@ def restore(queue: JobQueue, state: snapshot.Recovered, now: float) -> None:
     queue.identities |= state.identities
 
 
-async def settle(
-    queue: JobQueue, state: snapshot.Recovered, registry: Registry, files: History, job_files: JobFiles, now: float
-) -> None:
+async def settle(queue: JobQueue, state: snapshot.Recovered, files: History, job_files: JobFiles, now: float) -> None:
     """Brings every job to a state from which it can go on, durably, and every file up to date.
 
     @param now: wall time in seconds
@@ -50,7 +48,7 @@ async def settle(
         if any(op.exec_timestamp is not None for op in job.ops):
             serial = max(await files.repair_log(job.id), job.log_serial)
             queue.logs.start(job.id, serial + _LOST_SERIALS)
-    await gatherResults([_recover(queue, registry, job.id, now) for job in interrupted], consumeErrors=True)
+    await gatherResults([_recover(queue, job.id, now) for job in interrupted], consumeErrors=True)
     queue.ready.extend(_ready(queue, state))
     dismissed = [job_id for job_id in list(queue.table.finished) if _dismisses_itself(queue, job_id)]
     await queue.verbs.archive(dismissed)
@@ -68,9 +66,9 @@ def _file_stale(queue: JobQueue, job_files: JobFiles, job_id: int) -> None:
         job_files.changed(job_id, source)
 
 
-def _recover(queue: JobQueue, registry: Registry, job_id: int, now: float) -> Deferred[None]:
+def _recover(queue: JobQueue, job_id: int, now: float) -> Deferred[None]:
     def change(draft: _QueuedJob) -> None:
-        cls = _opcode_class(registry, draft)
+        cls = _opcode_class(queue.registry, draft)
         serial = queue.logs.serial(job_id)
         if serial:
             draft.log_serial = serial
