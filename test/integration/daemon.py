@@ -25,6 +25,8 @@ from jqueue.errors import DaemonUnreachable
 
 ROOT = Path(__file__).resolve().parents[2]
 JQUEUED = ROOT / "daemons" / "jqueued"
+OPCODES = Path(__file__).with_name("opcodes")
+"""Modules with opcodes for tests; a daemon finds them, and loads those that its configuration names."""
 PATIENCE = 30.0
 """Seconds after which something that should happen at once is called missing."""
 
@@ -67,7 +69,8 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self._config_file = directory / "jqueued.yaml"
         self._wrapper = tuple(wrapper)
-        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        path = os.pathsep.join(filter(None, [str(OPCODES), os.environ.get("PYTHONPATH")]))
+        self._environment = {**os.environ, "PYTHONPATH": path, **(environment or {})}
         self._connections: list[Connection] = []
         self.configure(config or {})
 

@@ -23,7 +23,7 @@ class FileThread:
     """One thread that makes calls, one after the other."""
 
     def __init__(self, name: str, call_from_thread: Callable[[Callable[[], None]], object]) -> None:
-        """Starts the thread.
+        """Makes it; the thread starts with the first call, so that a start that fails before leaves none behind.
 
         @param name: the thread's name, as shown by tools
         @param call_from_thread: runs a function on the reactor's thread; may be called from any thread
@@ -35,7 +35,6 @@ class FileThread:
         self._results: list[Callable[[], None]] = []
         self._stopped: Deferred[None] | None = None
         self._thread = Thread(target=self._run, name=name, daemon=False)
-        self._thread.start()
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Makes a call in the thread.
@@ -54,7 +53,7 @@ class FileThread:
                 return lambda: result.errback(failure)
             return lambda: result.callback(value)
 
-        self._calls.put(work)
+        self._put(work)
         return result
 
     def stop(self) -> Deferred[None]:
@@ -64,7 +63,7 @@ class FileThread:
         """
         if self._stopped is None:
             self._stopped = Deferred()
-            self._calls.put(None)
+            self._put(None)
         stopped: Deferred[None] = Deferred()
         self._stopped.chainDeferred(stopped)
         return stopped
@@ -72,6 +71,11 @@ class FileThread:
     def join(self) -> None:
         """Blocks until the thread has ended; results may still be on their way to the reactor."""
         self._thread.join()
+
+    def _put(self, work: Callable[[], Callable[[], None]] | None) -> None:
+        self._calls.put(work)
+        if self._thread.ident is None:
+            self._thread.start()
 
     def _run(self) -> None:
         while (work := self._calls.get()) is not None:
