@@ -110,6 +110,7 @@ class _Main:
     def __init__(self, settings: config.Config, state: StateDirectory, runtime_dir: Path, reactor: Reactor) -> None:
         self._reactor = reactor
         self._status = 0
+        self._started_up = False
         self._stopping = False
         self._service = DaemonService(
             Tree(settings, state, runtime_dir, reactor, self._failed), Notifier.from_environment(os.environ)
@@ -126,6 +127,10 @@ class _Main:
         Deferred.fromCoroutine(self._service.start()).addCallbacks(self._started, self._not_started)
 
     def _started(self, _result: None) -> None:
+        self._started_up = True
+        if self._stopping:
+            self._finish(self._service.stop())
+            return
         # What has been recovered stays; a full collection over it would stop the reactor for long.
         gc.collect()
         gc.freeze()
@@ -151,7 +156,10 @@ class _Main:
             return
         self._stopping = True
         _log.info("Stopping on {signal}", signal=signal.Signals(number).name)
-        self._finish(self._service.stop())
+        if self._started_up:
+            self._finish(self._service.stop())
+        else:
+            self._service.give_up()
 
     def _failed(self, problem: BaseException) -> None:
         _log.critical("{problem}", problem=problem)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from twisted.internet.defer import TimeoutError, maybeDeferred
+from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
@@ -37,6 +37,7 @@ class DaemonService:
         self._tree = tree
         self._notifier = notifier
         self._port: IListeningPort | None = None
+        self._tidied: Deferred[None] = succeed(None)
         self._hurry = False
         self._recovered_from = 0
         self._watchdog = Watchdog(notifier, tree.reactor)
@@ -58,6 +59,8 @@ class DaemonService:
         await tree.storage.writer.call(self._end_leftovers)
         await recovery.settle(tree.queue, state, tree.storage.history, tree.storage.job_files, time.time())
         await tree.control.start()
+        if tree.queue.stopping:
+            return
         self._port = listen_unix(tree.reactor, tree.runtime_dir / SOCKET, tree.factory, tree.config.rpc.socket_mode)
         tree.queue.processor.start()
         tree.job_watch.start()
@@ -74,8 +77,13 @@ class DaemonService:
             socket=str(tree.runtime_dir / SOCKET),
         )
         self._notifier.ready(counts or "no jobs")
-        await self._forget_removed_drops()
-        await recovery.rewrite_missing(tree.queue, tree.storage.job_files)
+        self._tidied = Deferred.fromCoroutine(self._tidy()).addErrback(
+            lambda failure: self.log.failure("What an earlier daemon left could not be tidied up", failure)
+        )
+
+    def give_up(self) -> None:
+        """Has a start that is still recovering end before anything listens or runs; then `stop` is due."""
+        self._tree.queue.stopping = True
 
     def _read(self) -> snapshot.Recovered:
         tree = self._tree
@@ -96,6 +104,10 @@ class DaemonService:
             if kill_leftover(directory):
                 self.log.warn("A command of an earlier daemon was still running and has been ended: {name}", name=name)
             shutil.rmtree(directory, ignore_errors=True)
+
+    async def _tidy(self) -> None:
+        await self._forget_removed_drops()
+        await recovery.rewrite_missing(self._tree.queue, self._tree.storage.job_files)
 
     async def _forget_removed_drops(self) -> None:
         identities = sorted(self._tree.queue.identities)
@@ -121,6 +133,7 @@ class DaemonService:
             client.disconnect()
         if not self._hurry and tree.storage.journal.bytes_since(0) > _WORTH_A_CHECKPOINT:
             await tree.checkpointing.take()
+        await self._tidied
         await tree.storage.job_files.flush()
         await tree.storage.writer.call(tree.storage.log_files.close)
         await tree.storage.journal.close()
