@@ -21,6 +21,7 @@ from jqueue.rpc.listen import listen_unix
 from jqueue.rpc.msgpackrpc import Limits, MessagePackFactory
 from jqueue.rpc.output import OutputLimits
 from jqueue.rpc.peer import Roles
+from jqueue.turns import Turns
 
 LIMITS = Limits(connections=1500, reserved=0, linger=2.0, output=OutputLimits(notices=1000, stalled=20.0))
 
@@ -140,7 +141,7 @@ def main() -> None:
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
     dispatcher = Dispatcher(MemoryQueue())
     running: Any = reactor
-    listen_unix(running, Path(sys.argv[1]), MessagePackFactory(running, dispatcher, Roles(), LIMITS))
+    listen_unix(running, Path(sys.argv[1]), MessagePackFactory(running, Turns(running), dispatcher, Roles(), LIMITS))
     stdio.StandardIO(StopWithStdin())
     reactor.run()
 

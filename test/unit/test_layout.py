@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports only from those before its own, and from its own.
 LAYERS = (
-    "errors directories yamltext config watch jobs opcodes locks events store workers sched rpc client cli daemon"
+    "errors directories yamltext config turns watch jobs opcodes locks events store workers sched rpc client cli daemon"
 ).split()
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60

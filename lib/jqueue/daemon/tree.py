@@ -29,6 +29,7 @@ from jqueue.store.control import Control
 from jqueue.store.incoming import Incoming
 from jqueue.store.jobwatch import JobWatch
 from jqueue.store.statedir import StateDirectory
+from jqueue.turns import Turns
 from jqueue.watch import DirectoryWatch
 from jqueue.workers.context import Context
 from jqueue.workers.mailbox import Mailbox
@@ -55,6 +56,7 @@ class Tree:
         self.state = state
         self.runtime_dir = runtime_dir
         self.reactor = reactor
+        self.turns = Turns(reactor)
         self.mailbox = Mailbox(reactor.callFromThread)
         self.workers = ThreadWorkers(self.mailbox, config.workers.size)
         self.storage = storage = Storage(config, state, reactor, failed, self._disk_full)
@@ -95,11 +97,12 @@ class Tree:
         )
         self.job_watch = JobWatch(state, self.watch, self.housekeeping.job_file_gone)
         limits = Limits(message=config.rpc.max_message, connections=config.rpc.max_connections)
-        self.factory = MessagePackFactory(reactor, Dispatcher(self.queue), _roles(config), limits)
+        self.factory = MessagePackFactory(reactor, self.turns, Dispatcher(self.queue), _roles(config), limits)
 
     def _outside(self) -> Outside:
         return Outside(
             clock=self.reactor,
+            turns=self.turns,
             wall=time.time,
             journal=self.storage.journal,
             job_files=self.storage.job_files,

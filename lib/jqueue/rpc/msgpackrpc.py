@@ -25,7 +25,7 @@ from jqueue.rpc.output import Output, OutputLimits, Transport
 from jqueue.rpc.packing import Packing
 from jqueue.rpc.peer import Peer, Role, Roles, peer_of
 from jqueue.rpc.session import Session
-from jqueue.rpc.turns import Turns
+from jqueue.turns import Turns
 
 ERROR = "Error"
 """The notification that says why a connection is refused, before there is a request to answer."""
@@ -300,6 +300,7 @@ class MessagePackFactory(Factory):
     def __init__(
         self,
         clock: IReactorTime,
+        turns: Turns,
         dispatcher: Dispatcher,
         roles: Roles,
         limits: Limits | None = None,
@@ -308,6 +309,7 @@ class MessagePackFactory(Factory):
         """Makes the factory.
 
         @param clock: the reactor, or a clock in tests
+        @param turns: shares the reactor with all other long work
         @param roles: who may do what
         @param identify: tells from a transport who is at its other end
         """
@@ -316,7 +318,7 @@ class MessagePackFactory(Factory):
         self.roles = roles
         self.limits = limits or Limits()
         self.identify = identify
-        self.turns = Turns(clock)
+        self.turns = turns
         self.packing = Packing()
         self.unfinished = 0
         self.clients: set[MessagePackServer] = set()

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from jqueue.rpc.turns import Turns
+from jqueue.turns import Turns
 
 
 @dataclass(frozen=True)

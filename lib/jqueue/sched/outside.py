@@ -17,6 +17,7 @@ from jqueue.jobs.job import Queue, _QueuedJob
 from jqueue.sched.execution import MakeContext
 from jqueue.store.interface import RecordJournal
 from jqueue.store.jobfiles import Source
+from jqueue.turns import Turns
 from jqueue.workers.pool import Workers
 
 
@@ -58,6 +59,7 @@ class Outside:
     """The queue's surroundings."""
 
     clock: IReactorTime
+    turns: Turns
     wall: Callable[[], float]
     """The wall time in seconds."""
     journal: RecordJournal

@@ -25,6 +25,7 @@ from jqueue.locks.manager import LockManager
 from jqueue.opcodes.base import OpCode
 from jqueue.opcodes.registry import Registry
 from jqueue.sched import submission
+from jqueue.sched.checking import Checker
 from jqueue.sched.edits import Edits
 from jqueue.sched.execution import Execution
 from jqueue.sched.gates import Gates
@@ -76,10 +77,10 @@ class JobQueue:
         self.processor = self._make_processor()
         self.host.executions = self.processor.executions
         self.submission = Submission(
-            config=config,
+            turns=outside.turns,
+            checker=Checker(config.queue, registry, self.locks),
+            max_size=config.queue.max_job_size,
             host=self.host,
-            registry=registry,
-            locks=self.locks,
             journal=outside.journal,
             requests=self.requests,
             may_take=self._refusal,

@@ -6,15 +6,14 @@ Nothing is changed before all of it has been checked, and nothing is answered be
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgpack
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from jqueue.config import Config
 from jqueue.errors import (
     DiskFull,
     GenericError,
@@ -25,20 +24,14 @@ from jqueue.errors import (
     ShuttingDown,
 )
 from jqueue.jobs import packing
-from jqueue.jobs.description import check_name
 from jqueue.jobs.job import _QueuedJob
-from jqueue.jobs.status import SUBMITTABLE_PRIORITIES
-from jqueue.locks.manager import LockManager
-from jqueue.locks.modes import normalise
-from jqueue.opcodes.base import OpCode
-from jqueue.opcodes.registry import Registry
+from jqueue.sched.checking import CheckedJob, Checker
 from jqueue.sched.dependencies import resolve_relative
 from jqueue.sched.edits import Journal
 from jqueue.sched.requests import Requests
 from jqueue.sched.table import JobHost
+from jqueue.turns import Turns
 
-_JOB_KEYS = frozenset({"name", "ops", "auto_finalize", "auto_dismiss"})
-_OPTIONS = frozenset({"name", "auto_finalize", "auto_dismiss", "request_id", "group", "dry_run"})
 _PARENTS = -1  # stands for the uid in the request ids of children
 
 Answer = list["int | GenericError | None"]
@@ -58,10 +51,10 @@ class Origin:
 
 
 @dataclass
-class _Checked:
-    name: str | None
-    ops: list[OpCode]
-    auto_dismiss: bool
+class _Prepared:
+    answer: Answer
+    made: list[tuple[_QueuedJob, bytes]]
+    record: bytes
 
 
 class Submission:
@@ -70,10 +63,10 @@ class Submission:
     def __init__(
         self,
         *,
-        config: Config,
+        turns: Turns,
+        checker: Checker,
+        max_size: int,
         host: JobHost,
-        registry: Registry,
-        locks: LockManager,
         journal: Journal,
         requests: Requests,
         may_take: Callable[[Origin, int], GenericError | None],
@@ -81,13 +74,14 @@ class Submission:
     ) -> None:
         """Makes it.
 
+        @param max_size: bytes that the jobs of one call may have
         @param may_take: says why so many jobs of an origin are not taken now, or None
         @param accepted: told of each new job once it is durable, with its packed form
         """
-        self._config = config
+        self._turns = turns
+        self._checker = checker
+        self._max_size = max_size
         self._host = host
-        self._registry = registry
-        self._locks = locks
         self._journal = journal
         self._requests = requests
         self._may_take = may_take
@@ -138,108 +132,76 @@ class Submission:
     def _submit(
         self, jobs: Sequence[object], options: Mapping[str, object], origin: Origin, request: list[Any] | None
     ) -> Deferred[Answer]:
-        self._check_options(options)
+        self._checker.check_options(options)
         refused = self._may_take(origin, len(jobs))
         if refused is not None:
             raise refused
-        if not jobs:
-            raise OpPrereqError("jobs: at least one job is needed, the list is empty")
-        single = len(jobs) == 1
-        checked = [self._check_job(job, "" if single else f"jobs[{i}].", options, origin) for i, job in enumerate(jobs)]
+        return self._turns.complete(self._prepare(jobs, options, origin, request)).addCallback(self._record, origin)
+
+    def _prepare(
+        self, jobs: Sequence[object], options: Mapping[str, object], origin: Origin, request: list[Any] | None
+    ) -> Generator[None, None, _Prepared]:
+        checked = yield from self._checker.check(jobs, options, any_priority=origin.admin)
         if options.get("dry_run"):
-            return succeed([None] * len(checked))
-        return self._record(checked, origin, request)
+            return _Prepared([None] * len(checked), [], b"")
+        states, answer = self._number(checked, whole=request is not None)
+        # The ids are taken now, so that other submissions may come in between.
+        self.last_id = max([self.last_id, *(job_id for job_id, _, _ in states)])
+        made = []
+        for job_id, job, ops in states:
+            made.append(self._make(job_id, job, ops, origin))
+            yield
+        meta = {"request": request, "incoming": origin.incoming}
+        rows = [[job.id, job.CalcPriority(), packed] for job, packed in made]
+        record = ["submit", rows, {key: value for key, value in meta.items() if value is not None}]
+        return _Prepared(answer, made, msgpack.packb(record))
 
-    # Checking
+    def _number(
+        self, checked: Sequence[CheckedJob], whole: bool
+    ) -> tuple[list[tuple[int, CheckedJob, list[dict[str, Any]]]], Answer]:
+        """Gives ids to the jobs whose dependencies can be met.
 
-    def _check_options(self, options: Mapping[str, object]) -> None:
-        for name in options:
-            if name not in _OPTIONS:
-                raise ParameterError(f"options.{name}: unknown option; known are {', '.join(sorted(_OPTIONS))}")
-        for name in ("auto_finalize", "auto_dismiss", "dry_run"):
-            if not isinstance(options.get(name, False), bool):
-                raise ParameterError(f"options.{name}: true or false expected")
-        if options.get("group"):
-            raise ParameterError("options.group: this version has no groups; submit the jobs without one")
-
-    def _check_job(self, job: object, path: str, options: Mapping[str, object], origin: Origin) -> _Checked:
-        description = job if isinstance(job, Mapping) else {"ops": job}
-        for key in description:
-            if key not in _JOB_KEYS:
-                raise ParameterError(f"{path}{key}: unknown; a job has {', '.join(sorted(_JOB_KEYS))}")
-        merged = {**{key: value for key, value in options.items() if key in _JOB_KEYS}, **description}
-        ops = merged.get("ops")
-        if not isinstance(ops, (list, tuple)) or not ops:
-            raise OpPrereqError(f"{path}ops: a list with at least one opcode is needed")
-        if len(ops) > self._config.queue.max_ops_per_job:
-            raise OpPrereqError(
-                f"{path}ops: a job may have {self._config.queue.max_ops_per_job} opcodes, this one has {len(ops)};"
-                " split it into several jobs"
-            )
-        for key in ("auto_finalize", "auto_dismiss"):
-            if not isinstance(merged.get(key, False), bool):
-                raise ParameterError(f"{path}{key}: true or false expected")
-        if merged.get("auto_finalize") is False:
-            raise ParameterError(f"{path}auto_finalize: this version finalizes every job by itself; leave it out")
-        name = merged.get("name")
-        if name is not None:
-            check_name(name, f"{path}name")
-        parsed = [self._check_op(op, f"{path}ops[{index}]", origin) for index, op in enumerate(ops)]
-        return _Checked(name if isinstance(name, str) else None, parsed, bool(merged.get("auto_dismiss", False)))
-
-    def _check_op(self, op: object, path: str, origin: Origin) -> OpCode:
-        opcode = self._registry.parse(op, path)
-        if opcode.priority is not None and opcode.priority not in SUBMITTABLE_PRIORITIES and not origin.admin:
-            raise OpPrereqError(
-                f"{path}.priority: -10, 0 or 10 expected, got {opcode.priority}; an administrator may set any"
-            )
-        locks = normalise(opcode.all_locks())
-        problem = self._locks.impossible(locks) if locks else None
-        if problem is not None:
-            raise OpPrereqError(f"{path}.locks: {problem}")
-        return opcode
-
-    # Recording
-
-    def _record(self, checked: Sequence[_Checked], origin: Origin, request: list[Any] | None) -> Deferred[Answer]:
+        @param whole: take all or none; a request that is repeated gets ids back, which leaves no room for an error
+        """
+        states: list[tuple[int, CheckedJob, list[dict[str, Any]]]] = []
         answer: Answer = []
-        made: list[tuple[_QueuedJob, bytes]] = []
-        size = 0
-        next_id = self.last_id + 1
         earlier: list[int | None] = []
+        next_id = self.last_id + 1
         for job in checked:
             try:
                 ops = [self._with_depends(op, earlier) for op in job.ops]
             except OpPrereqError as problem:
-                # A request that is repeated gets ids back, so one with a request id is taken whole or not at all.
-                if len(checked) == 1 or request is not None:
+                if len(checked) == 1 or whole:
                     raise
                 answer.append(problem)
                 earlier.append(None)
                 continue
-            made.append(self._make(next_id, job, ops, origin))
-            size += len(made[-1][1])
+            states.append((next_id, job, ops))
             answer.append(next_id)
             earlier.append(next_id)
             next_id += 1
-        if not made:
-            return succeed(answer)
-        if size > self._config.queue.max_job_size:
-            raise OpPrereqError(
-                f"The jobs are {size} bytes; at most {self._config.queue.max_job_size} are taken at once: split them up"
-            )
-        self.last_id = next_id - 1
-        meta = {"request": request, "incoming": origin.incoming}
-        rows = [[job.id, job.CalcPriority(), packed] for job, packed in made]
-        record = msgpack.packb(["submit", rows, {key: value for key, value in meta.items() if value is not None}])
-        return self._journal.append(record, refusable=origin.parent is None).addCallback(self._synced, made, answer)
+        size = sum(job.size for _, job, _ in states)
+        if size > self._max_size:
+            raise OpPrereqError(f"The jobs are {size} bytes; at most {self._max_size} are taken at once: split them up")
+        return states, answer
 
-    def _synced(self, _sequence: int, made: Sequence[tuple[_QueuedJob, bytes]], answer: Answer) -> Answer:
-        for job, packed in made:
+    # Recording
+
+    def _record(self, prepared: _Prepared, origin: Origin) -> Answer | Deferred[Answer]:
+        if not prepared.made:
+            return prepared.answer
+        synced = self._journal.append(prepared.record, refusable=origin.parent is None)
+        return synced.addCallback(lambda _: self._turns.complete(self._publish(prepared)))
+
+    def _publish(self, prepared: _Prepared) -> Generator[None, None, Answer]:
+        for job, packed in prepared.made:
             self._accepted(job.CalcPriority(), job, packed)
-        return answer
+            yield
+        return prepared.answer
 
-    def _make(self, job_id: int, job: _Checked, ops: list[dict[str, Any]], origin: Origin) -> tuple[_QueuedJob, bytes]:
+    def _make(
+        self, job_id: int, job: CheckedJob, ops: list[dict[str, Any]], origin: Origin
+    ) -> tuple[_QueuedJob, bytes]:
         made = _QueuedJob(self._host, job_id, ops)
         made.name = job.name
         made.auto_dismiss = job.auto_dismiss
@@ -247,15 +209,14 @@ class Submission:
         made.parent = origin.parent
         return made, packing.pack(made)
 
-    def _with_depends(self, op: OpCode, earlier: Sequence[int | None]) -> dict[str, Any]:
-        state = op.to_dict()
-        if op.depends:
-            depends = resolve_relative(op.depends, earlier)
-            for dep_id, _statuses in depends:
-                if dep_id > self.last_id and dep_id not in earlier:
-                    raise OpPrereqError(f"depends: there is no job {dep_id}; the newest one is {self.last_id}")
-            state["depends"] = depends
-        return state
+    def _with_depends(self, op: dict[str, Any], earlier: Sequence[int | None]) -> dict[str, Any]:
+        if not op.get("depends"):
+            return op
+        depends = resolve_relative(op["depends"], earlier)
+        for dep_id, _statuses in depends:
+            if dep_id > self.last_id and dep_id not in earlier:
+                raise OpPrereqError(f"depends: there is no job {dep_id}; the newest one is {self.last_id}")
+        return {**op, "depends": depends}
 
 
 def refusal(

@@ -13,6 +13,7 @@ from jqueue.rpc.dispatch import Dispatcher
 from jqueue.rpc.msgpackrpc import Limits, MessagePackFactory
 from jqueue.rpc.output import OutputLimits
 from jqueue.rpc.peer import Peer, Roles
+from jqueue.turns import Turns
 
 LIMITS = Limits(
     message=200_000,
@@ -74,7 +75,9 @@ class Server:
         self.clock = Clock()
         self.queue = queue
         self.peer = USER
-        self.factory = MessagePackFactory(self.clock, Dispatcher(queue), Roles(), LIMITS, lambda wire: self.peer)
+        self.factory = MessagePackFactory(
+            self.clock, Turns(self.clock), Dispatcher(queue), Roles(), LIMITS, lambda wire: self.peer
+        )
 
     def connect(self, peer: Peer = USER) -> tuple[Any, Wire]:
         self.peer = peer

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from jqueue.rpc.output import Output, OutputLimits
-from jqueue.rpc.turns import Turns
+from jqueue.turns import Turns
 
 LIMITS = OutputLimits(notices=3, notice_bytes=100, reply_bytes=200, stalled=60.0)
 

@@ -1,4 +1,4 @@
-"""Shares the reactor between connections, so that none of them keeps the others waiting.
+"""Shares the reactor between all long work, so that nobody waits for somebody else's large request.
 
 Work is an iterator of short steps. What the steps do does not live here.
 """
@@ -6,13 +6,18 @@ Work is an iterator of short steps. What the steps do does not live here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
 
 SLICE = 0.002
-"""Seconds of one turn of the reactor that all connections have together."""
+"""Seconds of one turn of the reactor that all such work has together."""
 
 
 class Turns:
@@ -44,6 +49,24 @@ class Turns:
             self._run()
         finally:
             self._running = False
+
+    def complete(self, work: Generator[None, None, T]) -> Deferred[T]:
+        """Runs a generator to its end as `add` does.
+
+        @return: fires with what the generator returns, or fails with what it raises
+        """
+        done: Deferred[T] = Deferred()
+
+        def steps() -> Iterator[None]:
+            try:
+                result = yield from work
+            except Exception:
+                done.errback(Failure())
+            else:
+                done.callback(result)
+
+        self.add(steps())
+        return done
 
     def _begin(self) -> None:
         """Starts to count this turn's time; the call comes in the next turn, whether or not work is left."""

@@ -1,4 +1,4 @@
-"""Tests of `jqueue.rpc.turns`."""
+"""Tests of `jqueue.turns`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from twisted.internet.task import Clock
 
-from jqueue.rpc.turns import SLICE, Turns
+from jqueue.turns import SLICE, Turns
 
 
 class Worker:
