@@ -28,6 +28,7 @@ Source: TypeAlias = "_QueuedJob | bytes | Callable[[], _QueuedJob]"
 BATCH = 64  # files a call of the file thread, so that logs and archive moves get their turn
 RETRY = 5.0  # seconds until a file that could not be written is tried again
 
+_OPS_AT_ONCE = 100
 _DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}  # as good as certain for the next file too
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -48,13 +49,16 @@ class _Outcome:
 
 def encode_state(state: Mapping[str, Any]) -> bytes:
     """@return: a job's serialised state as its file has it: one line of JSON, readable with `cat`"""
-    # Opcode by opcode: one call for 100,000 of them would keep the interpreter from every other thread.
-    parts = [
-        f"{_encode(key)}: " + (f"[{', '.join(map(_encode, value))}]" if key == "ops" else _encode(value))
-        for key, value in state.items()
-    ]
+    if len(state["ops"]) <= _OPS_AT_ONCE:
+        text = _encode(state)
+    else:  # opcode by opcode: one call for 100,000 of them would keep the interpreter from every other thread
+        parts = [
+            f"{_encode(key)}: " + (f"[{', '.join(map(_encode, value))}]" if key == "ops" else _encode(value))
+            for key, value in state.items()
+        ]
+        text = "{" + ", ".join(parts) + "}"
     # Half surrogate pairs have no UTF-8; the escape that Python makes of them is JSON's as well.
-    return ("{" + ", ".join(parts) + "}\n").encode("utf-8", "backslashreplace")
+    return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
 class JobFiles:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.packing import pack
 from jqueue.store.files import Files
 from jqueue.store.jobfiles import BATCH, RETRY, JobFiles, encode_state
 from jqueue.store.statedir import StateDirectory
 from jqueue.store.thread import InlineThread
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -273,3 +274,9 @@ def test_text_stays_readable_and_half_surrogates_are_escaped() -> None:
     line = encode_state({"id": 1, "ops": [{"a": "Zürich"}, {"b": "\udcff"}], "x": None})
     assert line == '{"id": 1, "ops": [{"a": "Zürich"}, {"b": "\\udcff"}], "x": null}\n'.encode()
     assert json.loads(line)["ops"][1]["b"] == "\udcff"
+
+
+@pytest.mark.parametrize("count", [1, 100, 101, 5000])
+def test_any_number_of_opcodes_makes_the_same_form(count: int) -> None:
+    state = {"id": 1, "ops": [{"n": number} for number in range(count)], "jqueue": {}}
+    assert encode_state(state) == json.dumps(state).encode() + b"\n"
