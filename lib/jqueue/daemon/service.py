@@ -24,6 +24,7 @@ from jqueue.workers.control import SHUTDOWN
 SOCKET = "rpc.sock"
 
 _LAST_WORDS = 10.0  # seconds for code that was told to stop, beyond the time that commands get between TERM and KILL
+_RECOVERY = 600.0  # seconds that systemd is asked to wait for a large queue
 _NOW = 2.0  # the same at a second SIGTERM
 _WORTH_A_CHECKPOINT = 1 << 20
 
@@ -52,6 +53,7 @@ class DaemonService:
         started = time.monotonic()
         tree = self._tree
         self._notifier.status("recovering")
+        self._notifier.extend_timeout(_RECOVERY)
         state = self._read()
         recovery.restore(tree.queue, state, time.time())
         await tree.storage.journal.open(self._next_sequence)
@@ -61,7 +63,10 @@ class DaemonService:
         await tree.control.start()
         if tree.queue.stopping:
             return
-        self._port = listen_unix(tree.reactor, tree.runtime_dir / SOCKET, tree.factory, tree.config.rpc.socket_mode)
+        rpc = tree.config.rpc
+        self._port = listen_unix(
+            tree.reactor, tree.runtime_dir / SOCKET, tree.factory, rpc.socket_mode, rpc.socket_group
+        )
         tree.queue.processor.start()
         tree.job_watch.start()
         tree.incoming.start()

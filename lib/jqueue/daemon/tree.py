@@ -6,6 +6,7 @@ What each part does lives in its own package; when it starts and stops is in `se
 from __future__ import annotations
 
 import pwd
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,7 +97,7 @@ class Tree:
             incoming=self.incoming,
         )
         self.job_watch = JobWatch(state, self.watch, self.housekeeping.job_file_gone)
-        limits = Limits(message=config.rpc.max_message, connections=config.rpc.max_connections)
+        limits = Limits(message=config.rpc.max_message, connections=_connections(config))
         self.factory = MessagePackFactory(reactor, self.turns, Dispatcher(self.queue), _roles(config), limits)
 
     def _outside(self) -> Outside:
@@ -139,3 +140,8 @@ class Tree:
 def _roles(config: Config) -> Roles:
     run_as = pwd.getpwnam(config.command.run_as).pw_uid if config.command.run_as else None
     return Roles(config.roles.admins, config.roles.operators, config.roles.readers, run_as)
+
+
+def _connections(config: Config) -> int:
+    """How many clients fit beside the daemon's own files and its commands."""
+    return min(config.rpc.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import stat
 from pathlib import Path
@@ -24,10 +25,13 @@ MAX_PATH = 107
 _BACKLOG = 1024
 
 
-def listen_unix(reactor: IReactorUNIX, path: Path, factory: Factory[Any], mode: int = 0o660) -> IListeningPort:
+def listen_unix(
+    reactor: IReactorUNIX, path: Path, factory: Factory[Any], mode: int = 0o660, group: str | None = None
+) -> IListeningPort:
     """Listens on a Unix socket.
 
     @param mode: permissions of the socket
+    @param group: the group it belongs to; that of the daemon without one
     @raise ConfigurationError: the path is too long
     @raise StateError: somebody listens there, something else is in the way, or the directory cannot be written
     """
@@ -41,7 +45,10 @@ def listen_unix(reactor: IReactorUNIX, path: Path, factory: Factory[Any], mode: 
         # The file gets its permissions when it is made, not a moment later.
         before = os.umask(0o777 & ~mode)
         try:
-            return reactor.listenUNIX(os.fspath(path), factory, backlog=_BACKLOG, mode=mode)
+            port = reactor.listenUNIX(os.fspath(path), factory, backlog=_BACKLOG, mode=mode)
+            if group is not None:
+                shutil.chown(path, group=group)
+            return port
         finally:
             os.umask(before)
     except CannotListenError as error:

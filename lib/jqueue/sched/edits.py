@@ -49,10 +49,6 @@ class Edits:
         self._published = published
         self._turns: dict[int, deque[Callable[[], Deferred[None] | None]]] = {}
 
-    def busy(self, job_id: int) -> bool:
-        """Whether a change of the job is on its way to the disk."""
-        return job_id in self._turns
-
     def edit(self, job_id: int, change: Change[T]) -> Deferred[T]:
         """Changes a job.
 
@@ -80,7 +76,11 @@ class Edits:
 
             def publish(_sequence: int) -> None:
                 self._table.put(after)
-                self._published(before, after)
+                try:
+                    self._published(before, after)
+                except Exception:
+                    # Whoever made the change must go on, or the job would never move again.
+                    self._log.failure("What follows from a change of job {job_id} failed", job_id=job_id)
                 done.callback(value)
 
             synced = self._journal.append(msgpack.packb(["update", job_id, update]))

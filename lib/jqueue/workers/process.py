@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -185,11 +184,3 @@ def start(
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         why = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
         raise OpExecError(f"The command {argv[0]} cannot be started: {why}") from error
-
-
-def signal_name(number: int) -> str:
-    """Gives the name of a signal, such as SIGKILL."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
