@@ -17,7 +17,10 @@ MAX_BYPASS = 0.5
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    config = {"workers": {"size": 6}, "locks": {"capacities": {"resource/tape": 3}, "max_bypass": MAX_BYPASS}}
+    config: dict[str, dict[str, object]] = {
+        "workers": {"size": 6},
+        "locks": {"capacities": {"resource/tape": 3}, "max_bypass": MAX_BYPASS},
+    }
     with running(tmp_path_factory.mktemp("locking"), config) as daemon:
         yield daemon
 
@@ -97,7 +100,7 @@ def declaring(scene: Scene, names: str, **parameters: object) -> dict[str, objec
 def test_declared_locks_are_held_while_the_opcode_runs(scene: Scene) -> None:
     job_id = scene.daemon.submit(declaring(scene, "d1 d2", until=scene.gate("job")))
     scene.daemon.wait_for(job_id, "running")
-    owned = {row["name"] for row in scene.daemon.call("QueryLocks") if job_id in [owner for owner in row["owners"]]}
+    owned = {row["name"] for row in scene.daemon.call("QueryLocks") if job_id in row["owners"]}
     assert {"resource/d1", "resource/d2"} <= owned
     assert scene.traced() == [f"declare {job_id} d1 d2", f"exec {job_id}"]
 

@@ -68,7 +68,11 @@ class Verbs:
                 return False, f"Job {job_id} is no longer waiting in the queue"
             if draft.CalcStatus() == CANCELING:
                 return True, f"Job {job_id} is being canceled already"
-            return outcome.cancel(draft, self._wall())
+            done, text = outcome.cancel(draft, self._wall())
+            if not done:
+                running = draft.ops[outcome.current(draft)].input.get("OP_ID")
+                text = f"Job {job_id} runs {running}, which cannot be stopped; it goes on to its end"
+            return done, text
 
         return self._edit_unfinished(job_id, change).addCallback(self._stop_code, job_id, kill)
 
