@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 # The five-line launchers, which have no suffix by which the checkers would find them.
 LAUNCHERS := $(shell grep -lE '^\#!.*python' daemons/* tools/* 2>/dev/null)
 
-.PHONY: help venv demo test lint bench clean
+.PHONY: help venv demo test lint doc bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -34,10 +34,13 @@ test: $(INSTALLED) ## run every test (TESTS=test/unit for a part)
 	$(BIN)/python -m pytest -q $(TESTS)
 
 lint: $(INSTALLED) ## check style, format and types
-	$(BIN)/ruff check lib test setup.py $(LAUNCHERS)
-	$(BIN)/ruff format --check lib test setup.py $(LAUNCHERS)
-	$(BIN)/mypy lib test
+	$(BIN)/ruff check lib test doc setup.py $(LAUNCHERS)
+	$(BIN)/ruff format --check lib test doc setup.py $(LAUNCHERS)
+	$(BIN)/mypy lib test doc
 	@for launcher in $(LAUNCHERS); do echo "mypy $$launcher"; $(BIN)/mypy $$launcher || exit 1; done
+
+doc: $(INSTALLED) ## renew the generated parts of doc/, man pages included
+	$(BIN)/python doc/generate.py
 
 # A peer that cannot be had is said in the table, and no reason to measure nothing.
 bench: $(INSTALLED) ## measure throughput, latency, memory and restart time (BENCH=--quick for a first look)
