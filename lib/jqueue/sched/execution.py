@@ -11,9 +11,10 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from jqueue.errors import JobCanceled, OpExecError
+from jqueue.errors import JobCanceled, OpExecError, ShuttingDown
 from jqueue.events.joblog import JobLogs
 from jqueue.jobs.job import _QueuedJob
+from jqueue.jobs.lifecycle import PHASE_WORK
 from jqueue.jobs.opcode import Outcome
 from jqueue.opcodes.base import LockSpec, OpCode
 from jqueue.sched import outcome
@@ -21,6 +22,8 @@ from jqueue.sched.edits import Edits
 from jqueue.workers.context import Context, LogLine
 from jqueue.workers.control import CANCEL, SHUTDOWN, TIMEOUT, Control
 from jqueue.workers.pool import Workers
+
+_LONGEST_DELAY = 1e9  # seconds; beyond that there is no calendar
 
 SubmitChildren = Callable[["Execution", Sequence[object]], Deferred[list[int]]]
 
@@ -72,15 +75,11 @@ class Execution:
         self._logs = logs
         self._workers = workers
         self._submit_children = submit_children
-        self._attempt = job.ops[self.index].attempt
+        self.attempt = job.ops[self.index].attempt + (job.phase == PHASE_WORK)
+        """The number, from 1, of the attempt that is about to start or runs, or that is committed or undone."""
         self._unwritten: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self.context = make_context(self, job)
-
-    @property
-    def attempt(self) -> int:
-        """The number of the attempt that is about to start or runs, from 1."""
-        return self._attempt + 1
 
     def log_serial(self) -> int:
         """The serial that the job's log has reached."""
@@ -101,7 +100,7 @@ class Execution:
             self._timer = self._clock.callLater(self.opcode.timeout, self.control.stop, TIMEOUT)
         try:
             ended: Outcome = outcome.success(await self._workers.run(self._exec))
-        except JobCanceled as problem:
+        except (JobCanceled, ShuttingDown) as problem:
             ended = self._stopped(problem)
         except Exception as problem:
             ended = self._failed(problem)
@@ -133,7 +132,7 @@ class Execution:
 
     # What it ended with
 
-    def _stopped(self, problem: JobCanceled) -> Outcome:
+    def _stopped(self, problem: JobCanceled | ShuttingDown) -> Outcome:
         match self.control.stop_reason:
             case "timeout":
                 return self._failed(OpExecError(f"The opcode ran longer than its timeout of {self.opcode.timeout:g} s"))
@@ -141,6 +140,8 @@ class Execution:
                 return outcome.retry(problem, None)
             case "shutdown":
                 return outcome.error(OpExecError("daemon stopped"))
+            case _ if isinstance(problem, ShuttingDown):
+                return self._failed(problem)
             case _:
                 return outcome.canceled()
 
@@ -148,8 +149,7 @@ class Execution:
         retries = self.opcode.retries or {}
         if self.attempt >= retries.get("attempts", 1) or self.control.stop_reason in (CANCEL, SHUTDOWN):
             return outcome.error(problem)
-        delay = retries.get("delay", 0) * retries.get("factor", 1) ** (self.attempt - 1)
-        return outcome.retry(problem, self._wall() + delay)
+        return outcome.retry(problem, self._wall() + _delay(retries, self.attempt))
 
     # Messages of the running code, on the reactor thread
 
@@ -177,3 +177,11 @@ class Execution:
         children = self._submit_children(self, jobs)
         self.children += 1
         return children
+
+
+def _delay(retries: Mapping[str, Any], attempt: int) -> float:
+    try:
+        delay: float = retries.get("delay", 0) * float(retries.get("factor", 1)) ** (attempt - 1)
+    except OverflowError:
+        return _LONGEST_DELAY
+    return min(delay, _LONGEST_DELAY)

@@ -113,6 +113,8 @@ class Gates:
                 return Wait(DEPENDENCY, f"job {result.dep_id} has not ended yet", self._clock.seconds())
             case Verdict.LOOKUP:
                 self._look_up(job_id, result)
+                if result.dep_id in self._archived.get(job_id, {}):  # answered at once
+                    return self._check_dependencies(job_id, depends)
                 return Wait(
                     LOOKUP, f"job {result.dep_id} is looked up in the archive", self._clock.seconds(), shown=False
                 )
@@ -142,10 +144,17 @@ class Gates:
         left = at - self._wall()
         if left <= 0:
             return None
-        when = datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="seconds")
+        when = _point_in_time(at)
         text = f"attempt {op.attempt + 1} starts at {when}" if kind == RETRY else f"it is not to start before {when}"
         old = self._timers.pop(job.id, None)
         if old is not None and old.active():
             old.cancel()
         self._timers[job.id] = self._clock.callLater(min(left, _LONGEST_TIMER), self._wake, job.id)
         return Wait(kind, text, self._clock.seconds())
+
+
+def _point_in_time(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds:g} seconds after 1970, which no calendar has"

@@ -86,12 +86,15 @@ def mark_waiting(draft: _QueuedJob, now: float) -> bool:
     return True
 
 
-def mark_running(draft: _QueuedJob, now: float) -> bool:
-    """Says that the next opcode runs.
+def mark_running(draft: _QueuedJob, now: float, *, stopping: bool) -> bool:
+    """Says that the next opcode runs; ends a job that was cancelled while it declared its locks.
 
+    @param stopping: whether nothing is started any more
     @return: whether it may: false if the job was cancelled, or paused, in the meantime
     """
-    if draft.final or draft.paused or draft.CalcStatus() == CANCELING:
+    if draft.CalcStatus() == CANCELING:
+        finish(draft, canceled(), now)
+    if draft.final or draft.paused or stopping:
         return False
     op = draft.ops[current(draft)]
     when = split_timestamp(now)
@@ -166,20 +169,20 @@ def _again(op: _QueuedOpCode, outcome: Outcome) -> None:
 
 
 def fail(draft: _QueuedJob, problem: GenericError, now: float) -> None:
-    """Ends a job whose next opcode cannot be run at all."""
+    """Ends a job whose next opcode cannot be run at all; a cancel that was noted is stronger."""
     if not draft.final:
         op = draft.ops[current(draft)]
         _start(draft, op, split_timestamp(now))
-        finish(draft, error(problem), now)
+        finish(draft, canceled() if op.status == CANCELING else error(problem), now)
 
 
-def cancel(draft: _QueuedJob, now: float) -> tuple[bool, str]:
+def cancel(draft: _QueuedJob, now: float, *, code_runs: bool) -> tuple[bool, str]:
     """Cancels a job; one that has no code running ends at once, because nobody else would end it.
 
+    @param code_runs: whether a worker runs code of it, be it only to declare its locks
     @return: as `_QueuedJob.Cancel`
     """
-    code_runs = draft.CalcStatus() == RUNNING
-    done, text = draft.Cancel()
+    done, text = (True, "") if draft.CalcStatus() == CANCELING else draft.Cancel()
     if done and not code_runs and not draft.final:
         finish(draft, canceled(), now)
         text = f"Job {draft.id} canceled"

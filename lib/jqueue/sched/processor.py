@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from jqueue.errors import GenericError, OpPrereqError
+from jqueue.errors import GenericError, JobCanceled, JobLost, OpPrereqError, ShuttingDown, StoreFailed
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING, PHASE_WORK
 from jqueue.jobs.opcode import Outcome
-from jqueue.jobs.status import WAITING
+from jqueue.jobs.status import CANCELING, WAITING
 from jqueue.locks.manager import LockManager
 from jqueue.locks.modes import LockRequest, normalise
 from jqueue.opcodes.base import OpCode
@@ -28,6 +29,7 @@ from jqueue.sched.execution import Execution
 from jqueue.sched.gates import LOCK, Gates, Wait
 from jqueue.sched.ready import ReadyHeap
 from jqueue.sched.table import JobTable
+from jqueue.workers.control import SHUTDOWN
 
 _SLICE = 0.002  # seconds of work before the reactor gets to look at its sockets again
 
@@ -158,6 +160,9 @@ class Processor:
             self._gates.forget(after.id)
             self.parked.pop(after.id, None)
             self._declared.pop(after.id, None)
+        elif after.id in self.parked and after.CalcStatus() == CANCELING:
+            # It was parked for the locks that it had declared while the cancel was on its way to the disk.
+            self._end(after.id, None)
         elif before.CalcPriority() != after.CalcPriority():
             priority = after.CalcPriority()
             if after.id in self.parked:
@@ -235,7 +240,7 @@ class Processor:
             if problem is not None:
                 outcome.fail(draft, problem, self._wall())
             elif not draft.final:
-                outcome.cancel(draft, self._wall())
+                outcome.cancel(draft, self._wall(), code_runs=False)
 
         self._edits.edit(job_id, change).addErrback(self._edit_failed, job_id)
 
@@ -245,28 +250,46 @@ class Processor:
     # Running it
 
     def _start(self, job: _QueuedJob, opcode: OpCode) -> None:
-        execution = self._make_execution(job, opcode)
+        try:
+            execution = self._make_execution(job, opcode)
+        except Exception as problem:  # an author's mistake in what the opcode says of itself
+            self._locks.release(job.id)
+            self._end(job.id, as_generic(problem))
+            return
         self.executions[job.id] = execution
         self._slots.taken += 1
         Deferred.fromCoroutine(self._execute(execution, job.phase)).addErrback(self._broken, job.id)
 
     async def _execute(self, execution: Execution, phase: str) -> None:
-        job_id = execution.job_id
         keep_waiting = False
         try:
             if phase == PHASE_WORK and execution.opcode.has_dynamic_locks():
                 keep_waiting = not await self._declare(execution)
-                if keep_waiting:
-                    return
-            if phase == PHASE_WORK:
-                if not await self._edits.edit(job_id, lambda draft: outcome.mark_running(draft, self._wall())):
-                    return
-                ended = await execution.run()
-                phase = await self._edits.edit(job_id, lambda draft: self._conclude(draft, execution, ended))
-            if phase in (PHASE_COMMITTING, PHASE_ABORTING):
-                await self._call_back(execution, phase)
+            if not keep_waiting:
+                await self._run(execution, phase)
+        except (StoreFailed, ShuttingDown, JobLost):
+            raise
+        except Exception as problem:
+            # Its code may have run, so whatever went wrong here, it must not be started again.
+            self._log.failure("Job {job_id} could not be run to its end", job_id=execution.job_id)
+            ended = as_generic(problem)
+            await self._edits.edit(execution.job_id, lambda draft: outcome.fail(draft, ended, self._wall()))
         finally:
             self._release(execution, keep_waiting)
+
+    async def _run(self, execution: Execution, phase: str) -> None:
+        job_id = execution.job_id
+
+        def start(draft: _QueuedJob) -> bool:
+            return outcome.mark_running(draft, self._wall(), stopping=execution.control.stop_reason == SHUTDOWN)
+
+        if phase == PHASE_WORK:
+            if not await self._edits.edit(job_id, start):
+                return
+            ended = await execution.run()
+            phase = await self._edits.edit(job_id, lambda draft: self._conclude(draft, execution, ended))
+        if phase in (PHASE_COMMITTING, PHASE_ABORTING):
+            await self._call_back(execution, phase)
 
     def _conclude(self, draft: _QueuedJob, execution: Execution, ended: Outcome) -> str:
         draft.log_serial = execution.log_serial()
@@ -289,21 +312,25 @@ class Processor:
     async def _declare(self, execution: Execution) -> bool:
         """Has the opcode declare its locks.
 
-        @return: whether it holds all of them; if not it is parked for the union, holding nothing
+        @return: whether to go on: it holds all of them, or is not to run any more;
+            if not it is parked for the union, holding nothing
         """
         job_id = execution.job_id
-        await self._edits.edit(job_id, lambda draft: outcome.mark_waiting(draft, self._wall()))
+        if not await self._edits.edit(job_id, lambda draft: outcome.mark_waiting(draft, self._wall())):
+            return True
         try:
             declared = normalise(await execution.declare_locks())
             impossible = self._locks.impossible(declared)
             if impossible is not None:
                 raise OpPrereqError(impossible)
         except Exception as error:
+            if isinstance(error, JobCanceled) and execution.control.stop_requested:
+                return True
             problem = as_generic(error)
             await self._edits.edit(job_id, lambda draft: outcome.fail(draft, problem, self._wall()))
             return True
         job = self._table.get(job_id)
-        if job is None or job.final:
+        if job is None or job.final or job.paused or execution.control.stop_requested:
             return True
         union = normalise(execution.opcode.all_locks()).union(declared)
         refusal = self._locks.acquire(job_id, union, self._ready.rank(job_id, job.CalcPriority()))
@@ -330,10 +357,19 @@ class Processor:
             for waiter in waiters:
                 waiter.callback(None)
 
-    def _broken(self, failure: object, job_id: int) -> None:
+    def _broken(self, failure: Failure, job_id: int) -> None:
         self._log.error("Job {job_id} could not be run to its end: {failure}", job_id=job_id, failure=failure)
+        if not failure.check(JobLost):
+            # Nothing can be recorded any more, and nothing runs that is not.
+            self.stop()
 
 
 def as_generic(problem: Exception) -> GenericError:
     """Gives any exception of opcode code a place in the error tree."""
-    return problem if isinstance(problem, GenericError) else GenericError(str(problem) or type(problem).__name__)
+    if isinstance(problem, GenericError):
+        return problem
+    try:
+        text = str(problem)
+    except Exception:
+        text = ""
+    return GenericError(text or type(problem).__name__)

@@ -186,7 +186,8 @@ class JobQueue:
 
     def _archived_status(self, job_id: int) -> Deferred[str | None]:
         def status(found: dict[int, _QueuedJob]) -> str | None:
-            return found[job_id].CalcStatus() if job_id in found else None
+            # A file of an unfinished job that is not in the queue is of no use: nobody will ever finish it.
+            return found[job_id].CalcStatus() if job_id in found and found[job_id].final else None
 
         return self._outside.history.load([job_id]).addCallback(status)
 

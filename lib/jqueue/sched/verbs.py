@@ -68,7 +68,7 @@ class Verbs:
                 return False, f"Job {job_id} is no longer waiting in the queue"
             if draft.CalcStatus() == CANCELING:
                 return True, f"Job {job_id} is being canceled already"
-            done, text = outcome.cancel(draft, self._wall())
+            done, text = outcome.cancel(draft, self._wall(), code_runs=job_id in self._processor.executions)
             if not done:
                 running = draft.ops[outcome.current(draft)].input.get("OP_ID")
                 text = f"Job {job_id} runs {running}, which cannot be stopped; it goes on to its end"
@@ -107,6 +107,8 @@ class Verbs:
         """Lets a paused job go on."""
 
         def change(draft: _QueuedJob) -> tuple[bool, str]:
+            if draft.final:
+                return False, f"Job {job_id} is finished"
             if not draft.paused:
                 return False, "Can't resume a job that was not paused"
             draft.paused = False
