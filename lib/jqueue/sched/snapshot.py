@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from jqueue.errors import JournalDamaged
 from jqueue.jobs import packing
 from jqueue.jobs.job import _QueuedJob
-from jqueue.sched.requests import Requests
 from jqueue.sched.table import FinishedRow, JobHost, JobTable
+
+if TYPE_CHECKING:
+    from jqueue.sched.requests import Requests  # with it comes twisted, which a tool that reads has no use for
 
 _CHUNK = 500  # jobs; a millisecond or two of packing
 
@@ -146,6 +148,7 @@ def _take_submit(state: Recovered, rows: list[list[Any]], meta: dict[str, Any]) 
         state.jobs[job_id] = packed
         state.touched.add(job_id)
         state.last_id = max(state.last_id, job_id)
+    state.last_id = max(state.last_id, meta.get("last_id", 0))
     if "request" in meta:
         uid, name, content = meta["request"]
         state.requests.append([uid, name, content, [row[0] for row in rows], None])
