@@ -74,6 +74,7 @@ class Tree:
             reactor,
             Drops(self.queue, storage.reader),
             rescan=config.incoming.rescan,
+            settle=config.incoming.settle,
             max_bytes=config.queue.max_job_size,
         )
         self.checkpointing = Checkpointing(

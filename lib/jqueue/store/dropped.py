@@ -18,7 +18,7 @@ from pathlib import Path
 from jqueue.store.files import Files
 from jqueue.store.statedir import StateDirectory
 
-SETTLE = 2.0  # seconds without a change after which a file counts as complete
+SETTLE = 2.0  # seconds; the usual wait for a change
 _NAME_BYTES = 200  # of a name in rejected/, so that a suffix fits into the 255 that file systems allow
 
 
@@ -77,17 +77,18 @@ def walk(directory: Path) -> Iterator[str]:
         return
 
 
-def look(directory: Path, names: Iterable[str], now: float) -> list[Sight]:
+def look(directory: Path, names: Iterable[str], now: float, settle: float = SETTLE) -> list[Sight]:
     """Looks at files without opening them; those that are gone are left out.
 
     @param now: the wall time, seconds since the epoch
+    @param settle: seconds without a change after which a file counts as complete
     """
     seen = []
     for name in names:
         with suppress(FileNotFoundError):
             status = os.lstat(directory / name)
             # The change time as well: the other one may be set by whoever writes the file.
-            settled = max(status.st_mtime, status.st_ctime) <= now - SETTLE
+            settled = max(status.st_mtime, status.st_ctime) <= now - settle
             seen.append(Sight(name, identity_of(name, status), settled))
     return seen
 

@@ -1,6 +1,6 @@
 """Noticing what is dropped into `incoming/`: an event is a hint and the scan is the truth; watch, scan, process.
 
-A file that was renamed in, or closed after writing, is complete; any other once it did not change for two seconds.
+A file that was renamed in, or closed after writing, is complete; any other once it did not change for a while.
 What becomes of a complete file is `intake`.
 """
 
@@ -42,6 +42,7 @@ class Incoming:
         submitter: Submitter,
         *,
         rescan: float = 60.0,
+        settle: float = SETTLE,
         max_bytes: int = 4 << 20,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -49,6 +50,7 @@ class Incoming:
 
         @param threads: the one that reads dropped files, and the one that removes and rejects them
         @param rescan: seconds between two scans
+        @param settle: seconds without a change after which a file counts as complete whose writer did not close it
         @param max_bytes: the largest file that is taken
         @param now: the wall time, seconds since the epoch, as the file system has it
         """
@@ -58,6 +60,7 @@ class Incoming:
         self._watch = watch
         self._clock = clock
         self._rescan = rescan
+        self._settle = settle
         self._now = now
         self._intake = Intake(state, files, threads, submitter, max_bytes, self._on_sight)
         self._settling: dict[str, str | None] = {}
@@ -148,7 +151,7 @@ class Incoming:
 
     def _look_at_slice(self, names: Iterator[str]) -> tuple[bool, list[Sight]]:
         taken = list(islice(names, _SLICE))
-        return len(taken) == _SLICE, dropped.look(self._state.incoming, taken, self._now())
+        return len(taken) == _SLICE, dropped.look(self._state.incoming, taken, self._now(), self._settle)
 
     def _on_sight(self, sight: Sight) -> None:
         if sight.name in self._intake:
@@ -165,13 +168,13 @@ class Incoming:
 
     def _settle_later(self) -> None:
         if self._settle_timer is None and self._running and self._settling:
-            self._settle_timer = self._clock.callLater(SETTLE, self._look_again)
+            self._settle_timer = self._clock.callLater(self._settle, self._look_again)
 
     @inlineCallbacks
     def _look_again(self) -> Generator[Deferred[Any], Any, None]:
         names = list(self._settling)
         try:
-            sights = yield self._reader.call(dropped.look, self._state.incoming, names, self._now())
+            sights = yield self._reader.call(dropped.look, self._state.incoming, names, self._now(), self._settle)
         except Exception:
             self.log.failure("cannot look into {path}", path=str(self._state.incoming))
             sights = []

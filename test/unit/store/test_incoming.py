@@ -58,7 +58,7 @@ class FakeQueue:
 
 
 class Rig:
-    def __init__(self, path: Path, watched: bool = True) -> None:
+    def __init__(self, path: Path, watched: bool = True, settle: float = SETTLE) -> None:
         self.state = StateDirectory(path / "state")
         self.state.prepare(Files())
         self.clock = Clock()
@@ -67,7 +67,15 @@ class Rig:
         self.wall = LATER
         threads = InlineThread(), InlineThread()
         self.incoming = Incoming(
-            self.state, Files(), threads, self.watch, self.clock, self.queue, max_bytes=1 << 20, now=lambda: self.wall
+            self.state,
+            Files(),
+            threads,
+            self.watch,
+            self.clock,
+            self.queue,
+            settle=settle,
+            max_bytes=1 << 20,
+            now=lambda: self.wall,
         )
 
     def drop(self, name: str, text: str = "a job") -> Path:
@@ -113,6 +121,18 @@ def test_unfinished_names_are_not_even_looked_at(rig: Rig) -> None:
         rig.watch.event(name, MOVED_TO)
     rig.watch.overflow()
     assert (rig.queue.texts, rig.incoming.pending) == ([], 0)
+
+
+def test_how_long_a_file_must_not_change_is_configured(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, settle=10 * SETTLE)
+    rig.incoming.start()
+    changed = rig.drop("a").stat().st_mtime
+    rig.wall = changed + 9 * SETTLE
+    rig.watch.overflow()
+    assert rig.queue.texts == []
+    rig.wall = changed + 11 * SETTLE
+    rig.clock.advance(10 * SETTLE)
+    assert rig.queue.texts == ["a job"]
 
 
 def test_a_linked_file_is_submitted_once_it_did_not_change_for_a_while(rig: Rig) -> None:
