@@ -82,7 +82,7 @@ def _head(job: dict[str, Any], terminal: Terminal) -> Iterator[str]:
         "Ended": date_text(job["end_ts"]) if job["end_ts"] else None,
         "Took": duration_text(took(job, terminal.clock.time())) if job["start_ts"] else None,
         "Progress": progress_text(job["progress"]) if job["progress"] else None,
-        "Log": f"{job['log_serial']} lines; `jqueue log {job['id']}` shows them" if job["log_serial"] else "empty",
+        "Log": f"`jqueue log {job['id']}` shows it" if job["log_serial"] else "empty",
     }
     return (f"{title + ':':<10} {value}" for title, value in facts.items() if value is not None)
 

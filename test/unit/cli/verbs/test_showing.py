@@ -55,7 +55,7 @@ Received:  2023-11-14 21:56:40
 Started:   2023-11-14 21:56:50
 Ended:     2023-11-14 22:00:00
 Took:      3m10s
-Log:       12 lines; `jqueue log 17` shows them
+Log:       `jqueue log 17` shows it
 
 Opcode 1/2: RUN_COMMAND(tar)  success, waited 30s, ran 1m00s
   argv: ["tar"]
