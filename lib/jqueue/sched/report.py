@@ -66,8 +66,13 @@ class Report:
         execution = self._processor.executions.get(job.id)
         index = outcome.current(job)
         if execution is not None:
-            text = f"opcode {index + 1} of {len(job.ops)} ({execution.opcode.summary()}) is running"
-            return [{"kind": "running", "text": text, "since": self._ago(execution.since), "op": index}]
+            kind, doing = "running", "is running"
+            if not execution.holds_slot:
+                kind, doing = "workers", "was resumed and goes on when a worker is free"
+            if not execution.holds_slot and job.paused:
+                kind, doing = "paused", "is paused; `jqueue resume` lets it go on"
+            text = f"opcode {index + 1} of {len(job.ops)} ({execution.opcode.summary()}) {doing}"
+            return [{"kind": kind, "text": text, "since": self._ago(execution.since), "op": index}]
         still = self._standing_still()
         reasons = [{"kind": "daemon", "text": still}] if still is not None else []
         wait = self._processor.parked.get(job.id)
