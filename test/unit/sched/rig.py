@@ -61,6 +61,7 @@ class Work(OpCode):
     saves: Any = param("what to save before it ends", default=None)
     children: list[Any] = param("jobs to submit", default_factory=list)
     declares: dict[str, Any] = param("what declare_locks gives", default_factory=dict)
+    looks: bool = param("whether it looks if it is to stop or to pause", default=True)
     speed: int = param("the speed to start with; a negative one is a mistake of the author", default=0)
 
     def _do(self, ctx: OpContext, name: str) -> None:
@@ -74,7 +75,8 @@ class Work(OpCode):
         return self.speed
 
     def exec(self, ctx: OpContext) -> object:
-        ctx.checkpoint()
+        if self.looks:
+            ctx.checkpoint()
         if self.saves is not None:
             ctx.saved["state"] = self.saves
         found = ctx.submit(self.children) if self.children else None
@@ -129,7 +131,8 @@ class Declare(Work):
     OP_ID = "OP_DECLARE"
 
     def declare_locks(self, ctx: OpContext) -> LockSpec:
-        ctx.checkpoint()
+        if self.looks:
+            ctx.checkpoint()
         self._do(ctx, "declare")
         if "declare by cancel" in self.fails:
             raise JobCanceled
@@ -177,7 +180,17 @@ class Steps(SteppedWorkers):
 
 
 class SteppedContext(Context):
-    """Never waits."""
+    """Never waits: what an answer needs happens at once."""
+
+    sync: Callable[[], None]
+
+    def _ask(self, function: Callable[..., Deferred[T]], *arguments: Any) -> T:
+        def asked(*arguments: Any) -> Deferred[T]:
+            answer = function(*arguments)
+            self.sync()
+            return answer
+
+        return super()._ask(asked, *arguments)
 
     def checkpoint(self) -> None:
         if not self._control._may_go_on and not self._control.stop_requested:
@@ -327,7 +340,7 @@ class Rig:
         self.workers = Steps()
         self.drain = MemoryDrain()
         self.turns = HeldTurns(self.clock)
-        self.mailbox = Mailbox(self._deliver)
+        self.mailbox = Mailbox(lambda deliver: deliver())
         self.config = Config(
             workers=Workers(size=size),
             queue=Queue(keep_in_memory=keep, max_unfinished=limit),
@@ -358,15 +371,10 @@ class Rig:
     def wall(self) -> float:
         return START + self.clock.seconds()
 
-    def _deliver(self, messages: Callable[[], None]) -> None:
-        # An opcode may wait for the answer to its message, so all that is needed for one happens now.
-        messages()
-        self.sync()
-
     def _make_context(self, execution: Execution, job: _QueuedJob) -> Context:
         execution.control._changed = _NoWait()
         current = job.ops[execution.index]
-        return SteppedContext(
+        context = SteppedContext(
             job_id=job.id,
             op_index=execution.index,
             attempt=execution.attempt,
@@ -377,6 +385,8 @@ class Rig:
             desk=execution,
             mailbox=self.mailbox,
         )
+        context.sync = self.sync
+        return context
 
     # Time
 

@@ -566,9 +566,8 @@ def test_a_declaration_that_calls_itself_canceled_ends_the_job() -> None:
 def test_a_job_paused_while_it_declares_waits_for_nothing_else() -> None:
     rig = Rig(size=3)
     rig.submit_one(locked("b"))
-    job_id = rig.submit_one(locked("a", op_id="OP_DECLARE", declares={"resource": {"b": "exclusive"}}))
+    job_id = rig.submit_one(locked("a", op_id="OP_DECLARE", looks=False, declares={"resource": {"b": "exclusive"}}))
     rig.now(rig.queue.pause(job_id))
-    rig.queue.processor.executions[job_id].control.pause(False)  # it meets no checkpoint before its end
     rig.step(1)
     assert rig.waits_for(job_id) == PAUSE
     assert rig.queue.locks.explain(job_id) is None
@@ -701,11 +700,8 @@ def test_an_opcode_that_is_not_restartable_ends_in_error_when_its_time_is_over()
 
 def test_a_restartable_opcode_that_is_refused_children_by_the_stop_goes_back_to_queued() -> None:
     rig = Rig()
-    job_id = rig.submit_one(op("OP_AGAIN", children=[[op()]]))
-    rig.queue.stopping = True
-    rig.queue.processor.stop()
-    rig.queue.processor.executions[job_id].context.checkpoint = lambda: None  # type: ignore[method-assign]
-    rig.queue.processor.executions[job_id].control.stop(SHUTDOWN)
+    job_id = rig.submit_one(op("OP_AGAIN", looks=False, children=[[op()]]))
+    stop(rig)
     rig.finish()
     assert rig.status(job_id) == "queued"
 
@@ -755,10 +751,9 @@ def test_serials_go_on_over_opcodes_and_attempts() -> None:
 
 def test_serials_are_not_used_again_when_a_declaration_is_canceled() -> None:
     rig = Rig()
-    job_id = rig.submit_one(op(), op("OP_DECLARE"))
+    job_id = rig.submit_one(op(), op("OP_DECLARE", looks=False))
     rig.step()
     rig.now(rig.queue.cancel(job_id, False, False))
-    rig.queue.processor.executions[job_id].control.stop_reason = None  # it meets no checkpoint before its end
     rig.finish()
     assert [entry[1] for entry in rig.disk.logs[job_id]] == [1, 2]
     assert rig.status(job_id) == "canceled"
