@@ -103,13 +103,11 @@ def _methods() -> str:
 def _method(method: Method) -> Iterator[str]:
     yield f"## {method.name}\n"
     yield f"`{method}`: {method.doc}"
-    yield f"Result: {method.result}."
-    yield f"Role: {method.permission}."
-    if method.parameters:
-        yield ""
+    yield f"Result: {method.result}. Role: {method.permission}.\n"
     for each in method.parameters:
         yield f"- `{each.name}` ({each.kind.name}): {each.doc}"
-    yield ""
+    if method.parameters:
+        yield ""
 
 
 def _settings() -> Iterator[tuple[str, str, str, str, str]]:
