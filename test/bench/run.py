@@ -26,7 +26,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer jobs and samples: less than a minute")
     parser.add_argument("--million", action="store_true", help="a backlog of 1,000,000 jobs as well")
     parser.add_argument("--only", metavar="WORD", help="only the measurements whose name has this word")
-    parser.add_argument("--directory", type=Path, help="where the state directories go (default: the temporary one)")
+    parser.add_argument(
+        "--directory", type=Path, default="/var/tmp", help="for the state directories (default: /var/tmp)"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="jqueue-bench-", dir=options.directory) as name:
         directory = Path(name)

@@ -20,6 +20,8 @@ class Run:
     """What one run showed."""
 
     rate: float = 0.0
+    processor: float = 0.0
+    """Seconds of the daemon's processor time a job, its files included."""
     lags: list[float] = field(default_factory=list)
     lag_at_end: float = 0.0
     caught_up: float = 0.0
@@ -43,7 +45,8 @@ def measure(directory: Path, jobs: int) -> Iterator[Figure]:
                 f"no-op jobs end to end, {name}",
                 run.rate,
                 "jobs/s",
-                f"one client, {how}; results by Subscribe; {jobs} jobs, 10 workers, {daemon.syncs()} syncs;"
+                f"one client, {how}; results by Subscribe; {jobs} jobs, 10 workers, {daemon.syncs()} syncs,"
+                f" {run.processor * 1e6:.0f} us of the daemon's processor time a job;"
                 f" job files {max(run.lags, default=0.0):.2f} s behind at most, {run.lag_at_end:.2f} s at the end,"
                 f" complete {run.caught_up:.2f} s later",
                 "4 x Huey, 1.3 x beanstalkd -f 0",
@@ -56,6 +59,7 @@ def _run(daemon: Daemon, pipe: Pipe, jobs: int, size: int, window: int) -> Run:
         ("SubmitJob", (NOOP,)) if size == 1 else ("SubmitManyJobs", ([NOOP] * size,))
     )
     run = Run()
+    used = daemon.processor_time()
     started = time.monotonic()
     pipe.send([request] * window)
     to_send, ended, look_at = jobs // size - window, 0, started + _SAMPLE
@@ -79,4 +83,5 @@ def _run(daemon: Daemon, pipe: Pipe, jobs: int, size: int, window: int) -> Run:
     run.lag_at_end = pipe.call("QueryStatus")["job_files"]["lag"]
     run.lags.append(run.lag_at_end)
     run.caught_up = daemon.files_written()
+    run.processor = (daemon.processor_time() - used) / jobs
     return run
