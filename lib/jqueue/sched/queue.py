@@ -84,6 +84,7 @@ class JobQueue:
             journal=outside.journal,
             requests=self.requests,
             may_take=self._refusal,
+            durable=self.table.add_packed,
             accepted=self._accepted,
         )
         self.verbs = Verbs(
@@ -168,10 +169,10 @@ class JobQueue:
                 self.verbs.archive([after.id]).addErrback(self._log_failure, "archive a job by itself")
 
     def _accepted(self, priority: int, job: _QueuedJob, packed: bytes) -> None:
-        self.table.add_packed(job.id, packed)
-        self._outside.job_files.changed(job.id, packed)
         self.processor.enqueue(job.id, priority)
-        self._tell(job)
+        if self.table.unfinished.get(job.id) is packed:  # otherwise it has been changed meanwhile, which was told
+            self._outside.job_files.changed(job.id, packed)
+            self._tell(job)
 
     def _tell(self, job: _QueuedJob) -> None:
         self.bus.job_changed(job)

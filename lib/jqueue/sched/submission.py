@@ -6,7 +6,7 @@ Nothing is changed before all of it has been checked, and nothing is answered be
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from jqueue.errors import (
 )
 from jqueue.jobs import packing
 from jqueue.jobs.job import _QueuedJob
+from jqueue.opcodes.kinds import Text
 from jqueue.sched.checking import CheckedJob, Checker
 from jqueue.sched.dependencies import resolve_relative
 from jqueue.sched.edits import Journal
@@ -70,13 +71,15 @@ class Submission:
         journal: Journal,
         requests: Requests,
         may_take: Callable[[Origin, int], GenericError | None],
+        durable: Callable[[int, bytes], None],
         accepted: Callable[[int, _QueuedJob, bytes], None],
     ) -> None:
         """Makes it.
 
         @param max_size: bytes that the jobs of one call may have
         @param may_take: says why so many jobs of an origin are not taken now, or None
-        @param accepted: told of each new job once it is durable, with its packed form
+        @param durable: given each new job, packed, as soon as it is durable
+        @param accepted: told of each of them a little later: its priority, the job, and its packed form
         """
         self._turns = turns
         self._checker = checker
@@ -85,6 +88,7 @@ class Submission:
         self._journal = journal
         self._requests = requests
         self._may_take = may_take
+        self._durable = durable
         self._accepted = accepted
         self.last_id = 0
 
@@ -98,7 +102,7 @@ class Submission:
         """
         request = self._request_key(options, origin)
         if request is not None:
-            content = hashlib.sha256(msgpack.packb([jobs, _without(options, "request_id")], default=repr)).digest()
+            content = _digest([jobs, _without(options, "request_id")])
             earlier = self._requests.begin(request, content)
             if earlier is not None:
                 return earlier.addCallback(list)
@@ -127,6 +131,7 @@ class Submission:
             return None
         if not isinstance(request_id, str) or not 0 < len(request_id) <= 200:
             raise ParameterError("options.request_id: text of 1 to 200 characters expected")
+        Text().check(request_id, "options.request_id")
         return (-2 if origin.uid is None else origin.uid), request_id
 
     def _submit(
@@ -191,13 +196,19 @@ class Submission:
         if not prepared.made:
             return prepared.answer
         synced = self._journal.append(prepared.record, refusable=origin.parent is None)
-        return synced.addCallback(lambda _: self._turns.complete(self._publish(prepared)))
+        return synced.addCallback(self._synced, prepared)
 
-    def _publish(self, prepared: _Prepared) -> Generator[None, None, Answer]:
+    def _synced(self, _sequence: int, prepared: _Prepared) -> Answer:
+        # All at once: a checkpoint that starts now must find the jobs, the request and the dropped file.
+        for job, packed in prepared.made:
+            self._durable(job.id, packed)
+        self._turns.add(self._publish(prepared))
+        return prepared.answer
+
+    def _publish(self, prepared: _Prepared) -> Iterator[None]:
         for job, packed in prepared.made:
             self._accepted(job.CalcPriority(), job, packed)
             yield
-        return prepared.answer
 
     def _make(
         self, job_id: int, job: CheckedJob, ops: list[dict[str, Any]], origin: Origin
@@ -240,6 +251,13 @@ def refusal(
             f"The queue holds {unfinished} unfinished jobs and takes {limit} at most; wait until some have ended"
         )
     return None
+
+
+def _digest(content: object) -> bytes:
+    try:
+        return hashlib.sha256(msgpack.packb(content, default=repr, unicode_errors="surrogatepass")).digest()
+    except ValueError as problem:
+        raise OpPrereqError(f"jobs: they cannot be read: {problem}") from problem
 
 
 def _without(options: Mapping[str, object], key: str) -> dict[str, object]:
