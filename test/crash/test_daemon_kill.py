@@ -22,7 +22,7 @@ from ..integration.daemon import Daemon, Pipeline, wait_until
 from ..integration.notes import NOTING, Notes
 from .clients import Client, Observer, Told, at_once
 
-ROUNDS = 8
+ROUNDS = 6
 FIELDS = ["id", "name", "ops", "status", "opstatus", "oppriority", "archived"]
 
 
@@ -133,7 +133,7 @@ def test_every_promise_holds_over_kills_in_the_middle_of_requests(
             assert each.job_id is not None
             check_told(each, rows[each.job_id])
         check_log(daemon, observer.lines)
-    wait_until(lambda: set(daemon.call("QueryStatus")["jobs"]) <= FINALIZED, "all jobs to end")
+    wait_until(lambda: set(daemon.call("QueryStatus")["jobs"]) <= FINALIZED, "all jobs to end", timeout=90, every=0.2)
     told = [each for client in clients for each in client.told]
     send_again(daemon, told)
     rows = rows_of(daemon, {each.job_id for each in told if each.job_id})
