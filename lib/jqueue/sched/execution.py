@@ -6,7 +6,7 @@ It passes requests to the running code and takes its messages; which opcode runs
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -22,6 +22,8 @@ from jqueue.sched.edits import Edits
 from jqueue.workers.context import Context, LogLine
 from jqueue.workers.control import CANCEL, SHUTDOWN, TIMEOUT, Control
 from jqueue.workers.pool import Workers
+
+T = TypeVar("T")
 
 _LONGEST_DELAY = 1e9  # seconds; beyond that there is no calendar
 
@@ -87,9 +89,9 @@ class Execution:
 
     # What runs in a worker
 
-    def declare_locks(self) -> Deferred[LockSpec]:
+    async def declare_locks(self) -> LockSpec:
         """Asks the opcode which locks it needs as things are now."""
-        return self._workers.run(lambda: self.opcode.dynamic_locks(self.context))
+        return await self._perform(lambda: self.opcode.dynamic_locks(self.context))
 
     async def run(self) -> Outcome:
         """Runs the opcode's code.
@@ -99,7 +101,7 @@ class Execution:
         if self.opcode.timeout is not None:
             self._timer = self._clock.callLater(self.opcode.timeout, self.control.stop, TIMEOUT)
         try:
-            ended: Outcome = outcome.success(await self._workers.run(self._exec))
+            ended: Outcome = outcome.success(await self._perform(self._exec))
         except (JobCanceled, ShuttingDown) as problem:
             ended = self._stopped(problem)
         except Exception as problem:
@@ -107,8 +109,6 @@ class Execution:
         finally:
             if self._timer is not None and self._timer.active():
                 self._timer.cancel()
-        if self._unwritten is not None:
-            await self._unwritten
         return ended
 
     async def call_back(self, function: Callable[[Context], None], stored: Outcome) -> Outcome:
@@ -118,12 +118,20 @@ class Execution:
         @return: the same, or an error if the callback raised
         """
         try:
-            await self._workers.run(lambda: function(self.context))
+            await self._perform(lambda: function(self.context))
         except Exception as problem:
             text = f"{self.opcode.OP_ID} could not {function.__name__} its work: {problem}"
             await self._logs.add(self.job_id, self.index, [(self._wall(), "message", text)])
             return outcome.error(OpExecError(text))
         return stored
+
+    async def _perform(self, step: Callable[[], T]) -> T:
+        """Runs a step; all it logged is in the file when this returns, so that nobody sees its end before."""
+        try:
+            return await self._workers.run(step)
+        finally:
+            if self._unwritten is not None:
+                await self._unwritten
 
     def _exec(self) -> object:
         result = self.opcode.exec(self.context)
