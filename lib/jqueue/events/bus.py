@@ -41,20 +41,15 @@ class Bus:
     _log = Logger()
 
     def __init__(self) -> None:
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: dict[Subscription, None] = {}
 
     def subscribe(self, subscription: Subscription) -> Callable[[], None]:
         """Adds a subscriber.
 
         @return: ends the subscription; may be called more than once
         """
-        self._subscriptions.append(subscription)
-
-        def cancel() -> None:
-            if subscription in self._subscriptions:
-                self._subscriptions.remove(subscription)
-
-        return cancel
+        self._subscriptions[subscription] = None
+        return lambda: self._subscriptions.pop(subscription, None)
 
     def job_changed(self, job: _QueuedJob) -> None:
         """Tells of a newly published version of a job."""
@@ -71,12 +66,13 @@ class Bus:
                 self._tell(subscription, JOB_LOG, [job_id, list(entries)])
 
     def _tell(self, subscription: Subscription, name: str, arguments: list[Any]) -> None:
+        if subscription not in self._subscriptions:  # ended by a listener before it
+            return
         try:
             subscription.listener(name, arguments)
         except Exception:
             self._log.failure("A listener failed on {name} and is dropped", name=name)
-            if subscription in self._subscriptions:
-                self._subscriptions.remove(subscription)
+            self._subscriptions.pop(subscription, None)
 
 
 def describe(job: _QueuedJob) -> dict[str, Any]:

@@ -80,12 +80,12 @@ class JobLogs:
         if job_id in self._serials and self._serials[job_id] <= seen:
             return []
         tail = self._tails.get(job_id)
-        if tail is None or tail[0][1] > seen + 1:
+        if not tail or tail[0][1] > seen + 1:
             return None
         return [entry for entry in tail if entry[1] > seen]
 
     def forget(self, job_id: int) -> None:
-        """Drops what is in memory of a job that has ended."""
+        """Drops what is in memory of a job that has ended; what is not written yet still will be, and told."""
         self._tails.pop(job_id, None)
         self._serials.pop(job_id, None)
 
@@ -98,7 +98,8 @@ class JobLogs:
             if isinstance(result, Failure):
                 self._log.failure("Log lines of jobs {jobs} could not be written", result, jobs=sorted(batch))
             for job_id, entries in batch.items():
-                self._tails.setdefault(job_id, deque(maxlen=self._memory)).extend(entries)
+                if job_id in self._serials:
+                    self._tails.setdefault(job_id, deque(maxlen=self._memory)).extend(entries)
                 self._written(job_id, entries)
             for done in waiting:
                 done.callback(None)

@@ -32,8 +32,10 @@ class ChangeWaiters:
 
     def changed(self, job_id: int) -> None:
         """Wakes everybody who waits for this job."""
-        for done in self._waiters.pop(job_id, ()):
-            done.callback(True)
+        waiters = self._waiters.pop(job_id, set())
+        # One by one, because who is woken may cancel others.
+        while waiters:
+            waiters.pop().callback(True)
 
     def __len__(self) -> int:
         return sum(map(len, self._waiters.values()))
