@@ -216,10 +216,16 @@ class _QueuedJob:
 
     def CalcStatus(self) -> str:
         """Computes the job's status from its opcodes."""
+        # Asked many times in the life of each job, and most have one opcode.
+        if len(self.ops) == 1:
+            return self.ops[0].status
         return status.calc_status([op.status for op in self.ops])
 
     def CalcPriority(self) -> int:
         """Computes the job's priority from its unfinished opcodes; the lower, the more urgent."""
+        if len(self.ops) == 1:
+            op = self.ops[0]
+            return status.PRIORITY_DEFAULT if op.status in status.FINALIZED else op.priority
         return status.calc_priority([(op.status, op.priority) for op in self.ops])
 
     def GetLogEntries(self, newer_than: int | None) -> list[LogEntry]:

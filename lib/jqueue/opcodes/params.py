@@ -117,6 +117,8 @@ class Parameters:
     parameters: ClassVar[Mapping[str, Param]] = types.MappingProxyType({})
     """By the name that submitters use."""
     _attributes: ClassVar[Mapping[str, str]] = types.MappingProxyType({})
+    _required: ClassVar[tuple[str, ...]] = ()
+    _factories: ClassVar[tuple[tuple[str, Callable[[], object]], ...]] = ()
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -134,13 +136,19 @@ class Parameters:
                     setattr(cls, attribute, declared.default)
         cls.parameters = types.MappingProxyType(parameters)
         cls._attributes = types.MappingProxyType(attributes)
+        cls._required = tuple(name for name, declared in parameters.items() if declared.required)
+        cls._factories = tuple(
+            (name, declared.default_factory)
+            for name, declared in parameters.items()
+            if declared.default_factory is not None
+        )
 
     def _fill(self, given: Mapping[str, object]) -> None:
         for name, value in given.items():
             setattr(self, self._attributes[name], value)
-        for name, declared in self.parameters.items():
-            if declared.default_factory is not None and name not in given:
-                setattr(self, self._attributes[name], declared.default_factory())
+        for name, factory in self._factories:
+            if name not in given:
+                setattr(self, self._attributes[name], factory())
 
     @classmethod
     def check_parameters(cls, given: Mapping[str, object], title: str, path: str) -> dict[str, object]:
@@ -158,7 +166,7 @@ class Parameters:
             if declared is None:
                 raise cls._unknown(name, title, path)
             checked[name] = declared.parse(value, f"{path}.{name}")
-        missing = [name for name, declared in cls.parameters.items() if declared.required and name not in checked]
+        missing = [name for name in cls._required if name not in checked]
         if missing:
             raise refuse(path, f"{title} needs {', '.join(f'{name} ({cls.parameters[name].doc})' for name in missing)}")
         return checked

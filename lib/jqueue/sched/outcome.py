@@ -29,6 +29,8 @@ def success(value: Any) -> Outcome:
 
     @return: an error outcome instead if the value cannot be stored, or is larger than 1 MiB
     """
+    if value is None:
+        return [_SUCCESS, None]
     try:
         if len(msgpack.packb(value)) > MAX_RESULT_SIZE:
             return error(OpExecError(f"The opcode's result is larger than {MAX_RESULT_SIZE} bytes; put it into a file"))

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from jqueue.jobs import packing
 from jqueue.jobs.job import _QueuedJob
-from jqueue.jobs.status import QUEUED
+from jqueue.jobs.status import FINALIZED, QUEUED
 
 Times = tuple[int, int]
 
@@ -52,6 +52,7 @@ class JobTable:
         self.finished: dict[int, FinishedRow] = {}
         self._whole: dict[int, _QueuedJob] = {}
         self.counts: Counter[str] = Counter()
+        self._unpacked: tuple[bytes, _QueuedJob] | None = None
 
     def add_packed(self, job_id: int, packed: bytes) -> None:
         """Adds a job that has never been looked at; it is queued."""
@@ -64,7 +65,10 @@ class JobTable:
         if job is None:
             return self._whole.get(job_id)
         if isinstance(job, bytes):
-            return packing.unpack(self._host, job_id, job)
+            # Who looks at a queued job usually changes it next, and asks again for that.
+            if self._unpacked is None or self._unpacked[0] is not job:
+                self._unpacked = job, packing.unpack(self._host, job_id, job)
+            return self._unpacked[1]
         return job
 
     def status(self, job_id: int) -> str | None:
@@ -82,7 +86,7 @@ class JobTable:
             self.counts[before] -= 1
         status = job.CalcStatus()
         self.counts[status] += 1
-        if not job.final:
+        if status not in FINALIZED:
             self.unfinished[job.id] = job
             return
         self.unfinished.pop(job.id, None)
@@ -124,7 +128,13 @@ class JobTable:
 
 def finished_row(job: _QueuedJob) -> FinishedRow:
     """The row of a job that has just become final."""
-    status, received, start, end, name, summary, owner = job.GetInfo(
-        ["status", "received_ts", "start_ts", "end_ts", "name", "summary", "owner"]
+    (summary,) = job.GetInfo(["summary"])
+    return FinishedRow(
+        job.CalcStatus(),
+        job.received_timestamp,
+        job.start_timestamp,
+        job.end_timestamp,
+        job.name,
+        summary,
+        job.owner,
     )
-    return FinishedRow(status, received, start, end, name, summary, owner)
