@@ -36,17 +36,17 @@ class Lines:
         self._after_cr = data.endswith(b"\r")
         *lines, self._rest = (self._rest + data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).split(b"\n")
         for line in lines:
-            yield from _pieces(line)
+            yield from pieces(line)
         while len(self._rest) > MAX_LINE:
             cut = _cut(self._rest)
-            yield from _pieces(self._rest[:cut])
+            yield from pieces(self._rest[:cut])
             self._rest = self._rest[cut:]
 
     def finish(self) -> Iterator[str]:
         """Gives what came after the last line end."""
         rest, self._rest = self._rest, b""
         if rest:
-            yield from _pieces(rest)
+            yield from pieces(rest)
 
 
 def _cut(data: bytes) -> int:
@@ -57,13 +57,26 @@ def _cut(data: bytes) -> int:
     return MAX_LINE
 
 
-def _pieces(line: bytes) -> Iterator[str]:
-    shown = line.decode("utf-8", "backslashreplace").encode()
+def pieces(line: bytes) -> Iterator[str]:
+    """Cuts a line that is too long.
+
+    @param line: as UTF-8; what is none is shown as `\\xNN`
+    @return: parts of at most `MAX_LINE` bytes
+    """
+    shown = _shown(line)
     while len(shown) > MAX_LINE:
         cut = _cut(shown)
         yield shown[:cut].decode()
         shown = shown[cut:]
     yield shown.decode()
+
+
+def _shown(line: bytes) -> bytes:
+    """Gives a line as UTF-8, with `\\xNN` for each byte that belongs to no character."""
+    if b"\\udc" in line:
+        return line.decode("utf-8", "backslashreplace").encode()
+    # The same several times as fast: the codecs know these two ways themselves, and call no handler for each byte.
+    return line.decode("utf-8", "surrogateescape").encode("utf-8", "backslashreplace").replace(b"\\udc", b"\\x")
 
 
 class Output:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jqueue.workers.output import MAX_LINE, READ_AT_ONCE, Lines, Output
 
@@ -33,6 +35,12 @@ def split(*chunks: bytes) -> list[str]:
 )
 def test_lines_of_a_stream(chunks: list[bytes], expected: list[str]) -> None:
     assert split(*chunks) == expected
+
+
+@given(text=st.lists(st.sampled_from([b"\xff", b"\x80", b"\xed\xa0\x80", b"\\udcff", b"\\xff", "ü€".encode(), b"a"])))
+def test_each_byte_that_is_no_text_is_escaped_and_text_that_looks_like_it_stays(text: list[bytes]) -> None:
+    line = b"".join([b".", *text])
+    assert split(line) == [line.decode("utf-8", "backslashreplace")]
 
 
 def test_a_carriage_return_shows_its_line_at_once() -> None:
