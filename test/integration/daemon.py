@@ -71,7 +71,7 @@ class Daemon:
         self._wrapper = tuple(wrapper)
         path = os.pathsep.join(filter(None, [str(OPCODES), os.environ.get("PYTHONPATH")]))
         self._environment = {**os.environ, "PYTHONPATH": path, **(environment or {})}
-        self._connections: list[Connection] = []
+        self._connections: list[Connection | Pipeline] = []
         self.configure(config or {})
 
     def configure(self, config: Mapping[str, Mapping[str, object]]) -> None:
@@ -174,6 +174,12 @@ class Daemon:
         connection = Connection(self.socket, timeout=timeout)
         self._connections.append(connection)
         return connection
+
+    def pipeline(self) -> Pipeline:
+        """Opens a pipelining connection, closed at the latest with the daemon's `close`."""
+        pipeline = Pipeline(self.socket)
+        self._connections.append(pipeline)
+        return pipeline
 
     def call(self, method: str, *arguments: object) -> Any:
         """Calls a method on a connection of its own."""
