@@ -7,6 +7,7 @@ What only the running daemon knows is asked of the job's queue, if it has the me
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +24,11 @@ BOOL: Final = "bool"
 NUMBER: Final = "number"
 OTHER: Final = "other"
 
-_DESCRIPTIVE: Final = ("duration", "argv", "source", "instance_name", "node_name", "group_name", "network_name", "name")
+_SUMMARY_LENGTH: Final = 60
+_DESCRIPTIVE: Final = (
+    *("duration", "argv", "target", "source"),
+    *("instance_name", "node_name", "group_name", "network_name", "name"),
+)
 """The parameters that tell one opcode from another of its kind; the first one there counts."""
 
 
@@ -61,16 +66,21 @@ def unknown(name: object, known: Mapping[str, object]) -> str:
     return f"Unknown field '{name}'; {hint}"
 
 
-def summary(op: Mapping[str, Any]) -> str:
-    """Gives an opcode in one word, like `TEST_DELAY(1.0)`.
+def summary(op: Mapping[str, Any], parameter: str | None = None) -> str:
+    """Gives an opcode in one word, like `TEST_DELAY(1.0)` or `RUN_COMMAND(tar -x)`.
 
     @param op: OP_ID and parameters
+    @param parameter: the one that tells it from others of its kind; None takes one that usually does
     """
     name = str(op.get("OP_ID", "INVALID_OP")).removeprefix("OP_")
-    value = next((op[parameter] for parameter in _DESCRIPTIVE if op.get(parameter) is not None), None)
+    chosen = parameter or next((one for one in _DESCRIPTIVE if op.get(one) is not None), "")
+    value = op.get(chosen)
     if isinstance(value, (list, tuple)):
-        value = value[0] if value else None
-    return name if value is None else f"{name}({value})"
+        value = shlex.join(map(str, value)) if chosen == "argv" else ",".join(map(str, value))
+    if value is None or value == "":
+        return name
+    text = str(value)
+    return f"{name}({text if len(text) <= _SUMMARY_LENGTH else text[: _SUMMARY_LENGTH - 3] + '...'})"
 
 
 def _summaries(job: _QueuedJob) -> list[str]:

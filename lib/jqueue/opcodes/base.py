@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from jqueue.errors import INTERNAL_ERROR, GenericError, OpPrereqError
+from jqueue.jobs import fields
 from jqueue.jobs.status import PRIORITY_MAX, PRIORITY_MIN
 from jqueue.opcodes.common import Dependencies, Locks, PointInTime, ReasonTrail, Retry, check_retries
 from jqueue.opcodes.kinds import describe, refuse
@@ -202,11 +203,7 @@ class OpCode(Parameters, abc.ABC):
 
     def summary(self) -> str:
         """Gives the one word for lists, such as `TEST_DELAY(1.0)`."""
-        title = self.OP_ID.removeprefix("OP_")
-        value = getattr(self, self.summary_parameter) if self.summary_parameter else None
-        if value is None:
-            return title
-        return f"{title}({','.join(map(str, value)) if isinstance(value, list) else value})"
+        return fields.summary(self.to_dict(), self.summary_parameter)
 
     @classmethod
     def has_callbacks(cls) -> bool:

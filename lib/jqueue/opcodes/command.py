@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from jqueue.errors import OpExecError
 from jqueue.opcodes.base import OpCode, OpContext, param
 
-_SUMMARY_LENGTH = 60
-
 
 def _check_argv(argv: list[str]) -> str | None:
     return None if argv and argv[0] else "at least the name of a program expected"
@@ -39,11 +37,6 @@ class OpRunCommand(OpCode):
     env: dict[str, str] = param("variables beside PATH, HOME and LANG", default_factory=dict, check=_check_env)
     stdin: str | None = param("text it reads; nothing without it", default=None)
     ok_exit_codes: list[int] = param("exit statuses that mean success", default_factory=lambda: [0])
-
-    def summary(self) -> str:
-        """See `OpCode.summary`; the command as one would type it, cut to a readable length."""
-        line = shlex.join(self.argv)
-        return f"RUN_COMMAND({line if len(line) <= _SUMMARY_LENGTH else line[: _SUMMARY_LENGTH - 3] + '...'})"
 
     def exec(self, ctx: OpContext) -> int:
         """See `OpCode.exec`; the result is the exit status."""

@@ -47,4 +47,7 @@ class Host:
 
     def summary(self, state: Mapping[str, Any]) -> str:
         """An opcode in one word."""
-        return fields.summary(state)
+        try:
+            return fields.summary(state, self._registry.get(str(state.get("OP_ID"))).summary_parameter)
+        except GenericError:
+            return fields.summary(state)

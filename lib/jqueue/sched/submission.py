@@ -174,7 +174,7 @@ class Submission:
         next_id = self.last_id + 1
         for job in checked:
             try:
-                ops = [self._with_depends(op, earlier) for op in job.ops]
+                ops = [self._with_depends(op, earlier, index) for index, op in enumerate(job.ops)]
             except OpPrereqError as problem:
                 if len(checked) == 1 or whole:
                     raise
@@ -220,13 +220,16 @@ class Submission:
         made.parent = origin.parent
         return made, packing.pack(made)
 
-    def _with_depends(self, op: dict[str, Any], earlier: Sequence[int | None]) -> dict[str, Any]:
+    def _with_depends(self, op: dict[str, Any], earlier: Sequence[int | None], index: int) -> dict[str, Any]:
         if not op.get("depends"):
             return op
-        depends = resolve_relative(op["depends"], earlier)
-        for dep_id, _statuses in depends:
-            if dep_id > self.last_id and dep_id not in earlier:
-                raise OpPrereqError(f"depends: there is no job {dep_id}; the newest one is {self.last_id}")
+        try:
+            depends = resolve_relative(op["depends"], earlier)
+            for dep_id, _statuses in depends:
+                if dep_id > self.last_id and dep_id not in earlier:
+                    raise OpPrereqError(f"depends: there is no job {dep_id}; the newest one is {self.last_id}")
+        except OpPrereqError as problem:
+            raise OpPrereqError(f"ops[{index}].{problem.text}", problem.code) from None
         return {**op, "depends": depends}
 
 

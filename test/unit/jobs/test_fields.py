@@ -147,8 +147,8 @@ def test_a_job_without_a_queue_has_all_fields() -> None:
     ("op", "expected"),
     [
         ({"OP_ID": "OP_TEST_DELAY", "duration": 0}, "TEST_DELAY(0)"),
-        ({"OP_ID": "OP_COPY_FILE", "source": "/a", "target": "/b"}, "COPY_FILE(/a)"),
-        ({"OP_ID": "OP_RUN_COMMAND", "argv": ["tar", "-c"]}, "RUN_COMMAND(tar)"),
+        ({"OP_ID": "OP_COPY_FILE", "source": "/a", "target": "/b"}, "COPY_FILE(/b)"),
+        ({"OP_ID": "OP_RUN_COMMAND", "argv": ["tar", "-c"]}, "RUN_COMMAND(tar -c)"),
         ({"OP_ID": "OP_RUN_COMMAND", "argv": []}, "RUN_COMMAND"),
         ({"OP_ID": "OP_INSTANCE_STARTUP", "instance_name": "web1"}, "INSTANCE_STARTUP(web1)"),
         ({"OP_ID": "OP_CLUSTER_VERIFY", "instance_name": None}, "CLUSTER_VERIFY"),
