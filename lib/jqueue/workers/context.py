@@ -21,7 +21,7 @@ from jqueue.workers.ratelimit import RateLimit
 
 T = TypeVar("T")
 
-_UNWRITTEN_LOG_LINES = 1000  # a faster opcode waits until the log file has caught up
+_UNWRITTEN_LOG_LINES = 200  # a faster opcode waits until the log file has caught up
 _PROGRESS_INTERVAL = 0.1
 
 LogLine = tuple[float, str, Any]
