@@ -5,24 +5,27 @@ Every call is a message to the reactor thread, or a wait for its answer; no queu
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 
 from jqueue.errors import JobCanceled, ShuttingDown
 from jqueue.workers.command import run_command
 from jqueue.workers.control import SHUTDOWN, Control
 from jqueue.workers.mailbox import Mailbox
+from jqueue.workers.output import MAX_LINE, pieces
 from jqueue.workers.ratelimit import RateLimit
 
 T = TypeVar("T")
 
 _UNWRITTEN_LOG_LINES = 200  # a faster opcode waits until the log file has caught up
 _PROGRESS_INTERVAL = 0.1
+_ANSWER_INTERVAL = 1.0  # seconds between two looks whether an answer can still come
 
 LogLine = tuple[float, str, Any]
 """Wall time in seconds, type, message."""
@@ -124,13 +127,14 @@ class Context:
         self._room = threading.BoundedSemaphore(_UNWRITTEN_LOG_LINES)
 
     def log(self, message: Any, type: str = "message") -> None:
-        """Writes one entry to the job's log.
+        """Writes an entry to the job's log, several for what is longer than 64 KiB.
 
-        @param message: text; another JSON value for types that define one
+        @param message: text; another JSON value for types that define one; of anything else its text is logged
         @param type: Ganeti's log type
         """
-        self._room.acquire()
-        self._mailbox.post(self._desk.logged, [(time.time(), type, message)])
+        for part in _loggable(message):
+            self._room.acquire()
+            self._mailbox.post(self._desk.logged, [(time.time(), str(type), part)])
 
     def log_written(self, count: int) -> None:
         """Tells that lines have reached the file; called on the reactor thread."""
@@ -159,8 +163,16 @@ class Context:
 
     def throttle(self, n: int) -> None:
         """Pays for `n` units (bytes) of work under the job's speed limit; a checkpoint as well."""
+        self.checkpoint()
+        while (rest := self._rest(n)) > 0:
+            self._control.sleep(rest)
+            self.checkpoint()
+            n = 0
+
+    def _rest(self, n: int) -> float:
+        # Asked again whenever a rest is cut short: the speed may be another one by now.
         self._limit.set_speed(self._control.speed)
-        self.sleep(self._limit.delay(n))
+        return self._limit.delay(n)
 
     def sleep(self, seconds: float) -> None:
         """Sleeps; a pause stops the clock's effect, a stop request ends the sleep at once.
@@ -214,14 +226,32 @@ class Context:
         problems: list[BaseException] = []
 
         def call() -> None:
-            done = function(*arguments).addCallbacks(answers.append, lambda failure: problems.append(failure.value))
+            done = maybeDeferred(function, *arguments).addCallbacks(
+                answers.append, lambda failure: problems.append(failure.value)
+            )
             done.addBoth(lambda _: answered.set())
 
         self._mailbox.post(call)
         # A daemon that stops answers nothing more; the thread must not wait for it for ever.
-        while not answered.wait(1.0):
+        while not answered.wait(_ANSWER_INTERVAL):
             if self._control.stop_reason == SHUTDOWN:
                 raise ShuttingDown()
         if problems:
             raise problems[0]
         return answers[0]
+
+
+def _loggable(message: Any) -> Iterable[Any]:
+    """@return: a message as log entries can hold it; a copy, because its maker may go on changing it"""
+    if isinstance(message, str) and len(message) * 4 <= MAX_LINE:
+        return [message]
+    if not isinstance(message, str):
+        try:
+            text = json.dumps(message, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            text = str(message)
+        else:
+            if len(text) <= MAX_LINE:
+                return [json.loads(text)]
+        message = text
+    return pieces(message.encode("utf-8", "backslashreplace"))

@@ -9,11 +9,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from twisted.logger import Logger
+
 _TURN = 200  # messages handled before the reactor gets to look at its sockets again
 
 
 class Mailbox:
-    """Calls functions on the reactor thread, in the order in which they were posted."""
+    """Calls functions on the reactor thread, in the order in which they were posted; one that fails is logged."""
+
+    _log = Logger()
 
     def __init__(self, call_from_thread: Callable[[Callable[[], None]], None]) -> None:
         """Makes an empty mailbox.
@@ -40,7 +44,11 @@ class Mailbox:
                 function, arguments = self._messages.popleft()
             except IndexError:
                 return
-            function(*arguments)
+            try:
+                function(*arguments)
+            except Exception:
+                # The messages behind it belong to others.
+                self._log.failure("A message from a worker could not be handled")
         if self._messages and not self._woken:
             self._woken = True
             self._call_from_thread(self._deliver)

@@ -7,12 +7,14 @@ holds no slot, so there can be more threads than slots.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_str
 
 from jqueue.errors import OpExecError
 from jqueue.workers.mailbox import Mailbox
@@ -42,7 +44,7 @@ def perform(step: Callable[[], T]) -> T | Failure:
     except Exception:
         return Failure()
     except BaseException as problem:
-        return Failure(OpExecError(f"The opcode's code raised {type(problem).__name__}: {problem}"))
+        return Failure(OpExecError(f"The opcode's code raised {type(problem).__name__}: {safe_str(problem)}"))
 
 
 class ThreadWorkers:
@@ -97,8 +99,9 @@ class ThreadWorkers:
         """See `Workers.stop`; nothing may be run afterwards."""
         for _ in self._threads:
             self._tasks.put(None)
+        deadline = time.monotonic() + timeout
         for thread in self._threads:
-            thread.join(timeout)
+            thread.join(max(deadline - time.monotonic(), 0))
         return not any(thread.is_alive() for thread in self._threads)
 
 

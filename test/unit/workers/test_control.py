@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import os
 import select
+import threading
+from collections.abc import Callable
+
+import pytest
 
 from jqueue.workers.control import CANCEL, TIMEOUT, Control
 
@@ -74,3 +79,71 @@ def test_a_request_makes_the_descriptor_readable_until_it_is_cleared() -> None:
         asked.append(bool(select.select([control], [], [], 0)[0]))
     control.close()
     assert asked == [False, True, False, False]
+
+
+def test_code_that_is_to_stop_neither_parks_nor_sleeps() -> None:
+    parked = Parked()
+    parked.control.stop(CANCEL)
+    parked.control.pause(True)
+    parked.control.wait_pause()
+    parked.control.sleep(1e6)
+    assert parked.times == 0
+
+
+def test_code_that_is_to_pause_does_not_sleep_before() -> None:
+    control = Parked().control
+    control.pause(True)
+    control.sleep(1e6)
+    assert control.paused
+
+
+@pytest.mark.parametrize(
+    "ask",
+    (
+        lambda control: control.stop(CANCEL),
+        lambda control: control.pause(True),
+        lambda control: control.set_speed(1),
+        lambda control: control.go_on(),
+    ),
+)
+def test_whatever_is_asked_ends_a_sleep(ask: Callable[[Control], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[bool] = []
+
+    class Sleeping(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            ask(control)
+            return True
+
+        def notify_all(self) -> None:
+            woken.append(True)
+
+    monkeypatch.setattr(threading, "Condition", Sleeping)
+    control = Parked().control
+    control.sleep(1e6)
+    assert woken == [True]
+
+
+def test_a_slot_that_comes_before_the_resume_does_not_let_paused_code_go_on() -> None:
+    class SlotFirst(Parked):
+        def when_parked(self) -> None:
+            self.control.go_on()
+            if self.times == 3:
+                self.control.pause(False)
+
+    parked = SlotFirst()
+    parked.control.pause(True)
+    parked.control.wait_pause()
+    assert parked.times == 3
+
+
+def test_the_descriptor_can_be_given_back_early_and_twice() -> None:
+    control = Parked().control
+    control.close()
+    descriptor = control.fileno()
+    control.close()
+    control.close()
+    control.stop(CANCEL)
+    control.clear()
+    assert control.stop_requested
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
