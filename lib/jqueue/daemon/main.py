@@ -31,6 +31,9 @@ from jqueue.store.statedir import DirectoryLock, StateDirectory
 _SWITCH_INTERVAL = 0.0005
 """Seconds until a thread has to give up the interpreter; by default workers wait ten times as long for the reactor."""
 
+_GARBAGE = (20_000, 20, 50)
+"""Objects made until garbage is looked for, in each generation: by default it takes a tenth of a busy daemon's time."""
+
 _log = Logger()
 
 
@@ -134,6 +137,7 @@ class _Main:
         # What has been recovered stays; a full collection over it would stop the reactor for long.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*_GARBAGE)
 
     def _not_started(self, failure: Failure) -> None:
         problem = failure.value

@@ -6,6 +6,7 @@ Readable JSON lives in `Serialize` of the job.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -43,6 +44,7 @@ _TIMES: Final = frozenset(
     ("received_timestamp", "start_timestamp", "end_timestamp", "exec_timestamp"),
 )
 _JOB_EXTRA: Final = tuple(enumerate(_JOB_ATTRIBUTES))[3:]
+_extras: Final = attrgetter(*EXTRA_DEFAULTS)
 
 
 class Peek(NamedTuple):
@@ -59,7 +61,9 @@ def pack(job: _QueuedJob) -> bytes:
     @param job: the job
     @raise errors.OpExecError: if a value in it cannot be stored
     """
-    extra = {name: value for name, default in _EXTRA_DEFAULTS if (value := getattr(job, name)) != default}
+    extra = {
+        name: value for (name, default), value in zip(_EXTRA_DEFAULTS, _extras(job), strict=True) if value != default
+    }
     packed = [
         _micro(job.received_timestamp),
         [_pack_op(op) for op in job.ops],
@@ -126,10 +130,11 @@ def diff(before: _QueuedJob, after: _QueuedJob) -> bytes:
         changes += (1, _micro(after.start_timestamp))
     if after.end_timestamp != before.end_timestamp:
         changes += (2, _micro(after.end_timestamp))
-    for code, name in _JOB_EXTRA:
-        value = getattr(after, name)
-        if value != getattr(before, name):
-            changes += (code, value)
+    old, new = _extras(before), _extras(after)
+    if new != old:
+        for (code, _), was, value in zip(_JOB_EXTRA, old, new, strict=True):
+            if value != was:
+                changes += (code, value)
     update = [changes]
     for index, op in enumerate(after.ops):
         op_changes = _diff_op(before.ops[index], op)

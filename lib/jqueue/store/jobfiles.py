@@ -79,6 +79,7 @@ class JobFiles:
         @param delay: seconds that a change waits for a newer one of the same job
         """
         self._state = state
+        self._temporary = state.tmp
         self._files = files
         self._thread = thread
         self._clock = clock
@@ -267,6 +268,6 @@ class JobFiles:
         if isinstance(source, bytes):
             source = unpack(None, job_id, source)
         job = source if isinstance(source, _QueuedJob) else source()
-        temporary = self._state.tmp / f"job-{job_id}"
+        temporary = self._temporary / f"job-{job_id}"
         self._files.write_file(temporary, encode_state(job.Serialize()), sync=False)
         self._files.rename(temporary, self._state.job_file(job_id))
