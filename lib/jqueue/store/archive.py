@@ -137,4 +137,7 @@ def parse_state(data: bytes, path: Path | str) -> dict[str, Any]:
         raise StateError(f"{path} is damaged, no JSON ({error}); restore it from a backup or remove it") from error
     if not isinstance(value, dict) or not isinstance(value.get("ops"), list):
         raise StateError(f"{path} is damaged, no job (a map with a list `ops`); restore it from a backup or remove it")
+    for index, op in enumerate(value["ops"]):
+        if not isinstance(op, dict) or not isinstance(op.get("input"), dict):
+            raise StateError(f"{path} is damaged, ops[{index}] has no `input`; restore it from a backup or remove it")
     return value

@@ -60,7 +60,7 @@ class History:
                 loaded = load_job(self._state, job_id)
                 if loaded is not None:
                     found[job_id] = _QueuedJob.Restore(queue, loaded[0], writable=False, archived=loaded[1])
-            except (StateError, KeyError, TypeError, ValueError) as problem:
+            except (StateError, KeyError, IndexError, TypeError, ValueError, AttributeError) as problem:
                 self._log.error("The file of job {job_id} cannot be read: {problem}", job_id=job_id, problem=problem)
         return found
 
@@ -84,7 +84,7 @@ class History:
         for job_id, rows in entries.items():
             try:
                 self._log_files.append(job_id, [encode_line(*row) for row in rows])
-            except OSError as problem:
+            except (OSError, TypeError, ValueError) as problem:
                 self._log.error("The log of job {job_id} lost lines: {problem}", job_id=job_id, problem=problem)
 
     def repair_log(self, job_id: int) -> Deferred[int]:
@@ -112,7 +112,11 @@ class History:
     def forget(self, job_id: int) -> Deferred[None]:
         """Removes what is left of a job whose file an administrator took away."""
         self._job_files.forget(job_id)
-        return self._writer.call(forget_job, self._state, self._files, job_id)
+        return self._writer.call(self._forget, job_id)
+
+    def _forget(self, job_id: int) -> None:
+        self._log_files.close(job_id)
+        forget_job(self._state, self._files, job_id)
 
     def remove_run_directory(self, job_id: int, op_index: int, attempt: int) -> Deferred[None]:
         """Removes what a command left behind that has ended; its output is in the job's log."""
