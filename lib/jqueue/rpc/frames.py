@@ -111,7 +111,8 @@ def decode(frame: bytes) -> Generator[None, None, Any]:
     except UnicodeDecodeError as error:
         raise OpPrereqError(f"{_where(frame)} is not valid UTF-8 ({error.reason})") from None
     except (ValueError, TypeError) as error:
-        raise OpPrereqError(f"the message cannot be taken: {error}") from None
+        reason = str(error).removesuffix(" when strict_map_key=True")
+        raise OpPrereqError(f"the message cannot be taken: {reason}") from None
     if small:
         _check_depth(value)
     else:
