@@ -137,6 +137,13 @@ class StateDirLocked(StateError):
 class JournalDamaged(StateError):
     """The journal is damaged in the middle; `jqueue fsck` shows what can be saved."""
 
+    path: str | None = None
+    """The file, where it is known."""
+    offset: int | None = None
+    """The byte at which the damage begins."""
+    what: str | None = None
+    """What is wrong there."""
+
 
 class StoreFailed(StateError):
     """A disk call failed in a way that must not be retried; the daemon stops, check the disk and start it again."""

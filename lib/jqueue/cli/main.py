@@ -21,7 +21,7 @@ VERBS = (
     *("submit", "run"),
     *("list", "info", "log", "watch", "wait", "why"),
     *("cancel", "pause", "resume", "retry", "priority", "archive", "autoarchive"),
-    *("drain", "locks", "workers", "inspect"),
+    *("drain", "locks", "workers", "inspect", "fsck"),
 )
 
 _OPEN_ENDED = ("ids", "reason")

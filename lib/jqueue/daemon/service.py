@@ -139,9 +139,9 @@ class DaemonService:
         if not self._hurry and tree.storage.journal.bytes_since(0) > _WORTH_A_CHECKPOINT:
             await tree.checkpointing.take()
         await self._tidied
-        await tree.storage.job_files.flush()
-        await tree.storage.writer.call(tree.storage.log_files.close)
         await tree.storage.journal.close()
+        await tree.storage.job_files.flush()  # after the journal, whose last records are published now
+        await tree.storage.writer.call(tree.storage.log_files.close)
         await self.abandon()
 
     async def abandon(self) -> None:

@@ -140,12 +140,31 @@ def read_segment(segment: Segment, files: Files) -> Iterator[Batch]:
         )
 
 
+def intact_batches(segment: Segment, files: Files, offset: int, expected: int) -> Iterator[Batch]:
+    """Finds what can still be read behind damage; not for restoring a queue, because something is missing before it.
+
+    @param offset: byte at which to begin to look
+    @param expected: only batches that begin with this record or a later one
+    @raise OSError: the file cannot be read
+    """
+    data = files.read_file(segment.path)
+    try:
+        mark = read_mark(data, segment.path)
+    except StateError:
+        mark = data[HEADER_SIZE : HEADER_SIZE + 8]  # the first batch begins with it too, and its CRC covers it
+    while len(mark) == 8 and (batch := _find_later(data, mark, offset, expected)):
+        yield batch
+        offset, expected = batch.end, batch.next_sequence
+
+
 def damaged(path: Path, offset: int, what: str) -> JournalDamaged:
     """@return: the error for damage at byte `offset` of a file"""
-    return JournalDamaged(
+    error = JournalDamaged(
         f"the journal is damaged: {path}, byte {offset}: {what}; nothing was changed."
         f" Restore the file from a backup, or run `jqueue fsck {path.parent.parent}`, which shows what can be saved"
     )
+    error.path, error.offset, error.what = str(path), offset, what
+    return error
 
 
 def _decode(data: bytes, mark: bytes, offset: int) -> Batch | None:

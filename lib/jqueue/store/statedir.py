@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from jqueue.errors import StateDirLocked, StateError
 from jqueue.store.files import Files
@@ -154,6 +155,17 @@ class StateDirectory:
         files.fsync_directory(self.path)
 
 
+class Holder(NamedTuple):
+    """Who has a state directory."""
+
+    pid: int | None
+    """None for a process that has not written it down yet."""
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} (since {self.since})" if self.pid is not None else "another process"
+
+
 class DirectoryLock:
     """Keeps a state directory to one daemon: a flock, which ends with the process whatever happens."""
 
@@ -176,11 +188,10 @@ class DirectoryLock:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()} {time.strftime('%Y-%m-%dT%H:%M:%S%z')}\n".encode(), 0)
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 100, 0).decode("ascii", "replace").split()
+            holder = _read_holder(descriptor)
             os.close(descriptor)
-            who = f"process {holder[0]} (since {holder[1]})" if len(holder) == 2 else "another process"
             raise StateDirLocked(
-                f"{self._path.parent} is in use: {who} holds {self._path};"
+                f"{self._path.parent} is in use: {holder} holds {self._path};"
                 " stop that daemon first, or give this one a state directory of its own"
             ) from error
         except OSError as error:
@@ -188,11 +199,34 @@ class DirectoryLock:
             raise _state_error(self._path, error) from error
         self._descriptor = descriptor
 
+    def holder(self) -> Holder | None:
+        """Looks who has the lock, and changes nothing.
+
+        @return: None if nobody has it
+        @raise OSError: the lock file cannot be read
+        """
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read_holder(descriptor)
+        finally:
+            os.close(descriptor)
+        return None
+
     def release(self) -> None:
         """Gives the lock back; the file stays, because removing it would let two daemons lock two files."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _read_holder(descriptor: int) -> Holder:
+    words = os.pread(descriptor, 100, 0).decode("ascii", "replace").split()
+    return Holder(int(words[0]), words[1]) if len(words) == 2 and words[0].isdecimal() else Holder(None, "")
 
 
 def _exists(files: Files, path: Path) -> bool:
