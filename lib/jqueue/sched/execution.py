@@ -81,6 +81,7 @@ class Execution:
         """The number, from 1, of the attempt that is about to start or runs, or that is committed or undone."""
         self._unwritten: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
+        self._time_left: float | None = None
         self.context = make_context(self, job)
 
     def log_serial(self) -> int:
@@ -98,8 +99,8 @@ class Execution:
 
         @return: what it ended with; all it logged is in the file
         """
-        if self.opcode.timeout is not None:
-            self._timer = self._clock.callLater(self.opcode.timeout, self.control.stop, TIMEOUT)
+        self._time_left = self.opcode.timeout
+        self.count_time(True)
         try:
             ended: Outcome = outcome.success(await self._perform(self._exec))
         except (JobCanceled, ShuttingDown) as problem:
@@ -107,9 +108,17 @@ class Execution:
         except Exception as problem:
             ended = self._failed(problem)
         finally:
-            if self._timer is not None and self._timer.active():
-                self._timer.cancel()
+            self.count_time(False)
+            self._time_left = None
         return ended
+
+    def count_time(self, counts: bool) -> None:
+        """Says whether time counts towards the timeout: not while the code is parked."""
+        if self._timer is not None and self._timer.active():
+            self._time_left = self._timer.getTime() - self._clock.seconds()
+            self._timer.cancel()
+        if counts and self._time_left is not None:
+            self._timer = self._clock.callLater(max(self._time_left, 0), self.control.stop, TIMEOUT)
 
     async def call_back(self, function: Callable[[Context], None], stored: Outcome) -> Outcome:
         """Runs `commit` or `abort`.

@@ -28,6 +28,7 @@ TIME = "not_before"
 RETRY = "retry"
 PAUSE = "paused"
 LOOKUP = "lookup"
+BROKEN = "broken"
 
 _LONGEST_TIMER = 600.0  # a wall clock may jump; look again at least this often
 

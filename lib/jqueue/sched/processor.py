@@ -26,7 +26,7 @@ from jqueue.opcodes.registry import Registry
 from jqueue.sched import outcome
 from jqueue.sched.edits import Edits
 from jqueue.sched.execution import Execution
-from jqueue.sched.gates import LOCK, Gates, Wait
+from jqueue.sched.gates import BROKEN, LOCK, Gates, Wait
 from jqueue.sched.ready import ReadyHeap
 from jqueue.sched.table import JobTable
 from jqueue.workers.control import SHUTDOWN
@@ -138,6 +138,7 @@ class Processor:
                 execution.control.go_on()
                 return
             execution.holds_slot = False
+            execution.count_time(False)
             self._slots.taken -= 1
             self._locks.set_idle(execution.job_id, True)
             self.look()
@@ -193,6 +194,7 @@ class Processor:
     def _unpark_code(self, execution: Execution, job: _QueuedJob) -> None:
         if not execution.holds_slot and not job.paused:
             execution.holds_slot = True
+            execution.count_time(True)
             self._slots.taken += 1
             self._locks.set_idle(job.id, False)
             execution.control.go_on()
@@ -359,9 +361,13 @@ class Processor:
 
     def _broken(self, failure: Failure, job_id: int) -> None:
         self._log.error("Job {job_id} could not be run to its end: {failure}", job_id=job_id, failure=failure)
-        if not failure.check(JobLost):
+        if failure.check(StoreFailed, ShuttingDown):
             # Nothing can be recorded any more, and nothing runs that is not.
             self.stop()
+        elif not failure.check(JobLost):
+            # Its code may have run, and that could not be recorded: it must not run again.
+            text = f"jqueue failed while it worked on this job ({failure.getErrorMessage()}); see the daemon's log"
+            self.parked[job_id] = Wait(BROKEN, text, self._clock.seconds())
 
 
 def as_generic(problem: Exception) -> GenericError:

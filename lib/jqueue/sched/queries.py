@@ -154,7 +154,7 @@ class Queries:
         if recent is not None:
             return recent[:limit]
         job = self._table.get(job_id)
-        if job is not None and all(op.exec_timestamp is None for op in job.ops):
+        if job is not None and all(op.start_timestamp is None for op in job.ops):
             return []
         entries = await self._history.log(job_id, newer_than, limit)
         if not entries and job is None and not await self._exists(job_id):
@@ -187,6 +187,9 @@ class Queries:
         for name in fields:
             job_fields.get(name)
         deadline = self._clock.seconds() + timeout
+        waiting = _Waiting()
+        if peer_closed is not None:
+            peer_closed.addBoth(waiting.give_up)
         while True:
             # Asked for before the look, so that no change falls between the two.
             changed = self._waiters.wait(job_id)
@@ -196,8 +199,7 @@ class Queries:
                 answer = await self._look(job_id, fields, prev_info, prev_serial)
                 if answer is None or answer[2] or deadline <= self._clock.seconds():
                     return None if answer is None else [answer[0], answer[1]]
-                if peer_closed is not None:
-                    peer_closed.addBoth(_cancel, changed)
+                waiting.changed = changed
                 await changed
                 if peer_closed is not None and peer_closed.called:
                     return None
@@ -219,9 +221,16 @@ class Queries:
         return values, entries, moved or bool(entries)
 
 
-def _cancel(closed: T, waiting: Deferred[bool]) -> T:
-    waiting.cancel()
-    return closed
+class _Waiting:
+    """What a client waits for at the moment."""
+
+    changed: Deferred[bool] | None = None
+
+    def give_up(self, closed: T) -> T:
+        """Ends the waiting of a client that is gone."""
+        if self.changed is not None:
+            self.changed.cancel()
+        return closed
 
 
 def _not_changed(failure: Failure) -> bool:

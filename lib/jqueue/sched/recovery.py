@@ -45,7 +45,7 @@ async def settle(queue: JobQueue, state: snapshot.Recovered, files: History, job
         _file_stale(queue, job_files, job_id)
     interrupted = [job for job in queue.table.unfinished.values() if isinstance(job, _QueuedJob)]
     for job in interrupted:
-        if any(op.exec_timestamp is not None for op in job.ops):
+        if any(op.exec_timestamp is not None for op in job.ops) or _may_have_logged(queue, job):
             serial = max(await files.repair_log(job.id), job.log_serial)
             queue.logs.start(job.id, serial + _LOST_SERIALS)
     await gatherResults([_recover(queue, job.id, now) for job in interrupted], consumeErrors=True)
@@ -58,6 +58,12 @@ async def rewrite_missing(queue: JobQueue, job_files: JobFiles) -> None:
     """Writes the job files that somebody has removed while no daemon ran, of all jobs that are known whole."""
     for job_id in await job_files.missing(list(queue.table)):
         _file_stale(queue, job_files, job_id)
+
+
+def _may_have_logged(queue: JobQueue, job: _QueuedJob) -> bool:
+    """Whether a job whose code has never run has declared its locks, which may log."""
+    cls = _opcode_class(queue.registry, job)
+    return cls is not None and cls.has_dynamic_locks() and job.start_timestamp is not None
 
 
 def _file_stale(queue: JobQueue, job_files: JobFiles, job_id: int) -> None:

@@ -698,12 +698,26 @@ def test_an_opcode_that_is_not_restartable_ends_in_error_when_its_time_is_over()
     assert (rig.status(job_id), rig.result(job_id)[1][0]) == ("error", "daemon stopped")
 
 
-def test_a_restartable_opcode_that_is_refused_children_by_the_stop_goes_back_to_queued() -> None:
+def test_what_runs_on_while_the_daemon_stops_still_gets_its_children() -> None:
     rig = Rig()
     job_id = rig.submit_one(op("OP_AGAIN", looks=False, children=[[op()]]))
     stop(rig)
     rig.finish()
-    assert rig.status(job_id) == "queued"
+    assert (rig.status(job_id), rig.status(job_id + 1)) == ("success", "queued")
+
+
+def test_the_time_of_a_pause_does_not_count_towards_the_timeout() -> None:
+    rig = Rig()
+    job_id = rig.submit_one(op(timeout=10))
+    execution = rig.queue.processor.executions[job_id]
+    rig.clock.advance(6)
+    execution.count_time(False)
+    rig.clock.advance(100)
+    execution.count_time(True)
+    rig.clock.advance(3)
+    assert execution.control.stop_reason is None
+    rig.clock.advance(1)
+    assert execution.control.stop_reason == "timeout"
 
 
 def test_a_stop_during_a_declaration_leaves_the_job_as_it_was() -> None:
