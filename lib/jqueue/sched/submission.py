@@ -91,6 +91,7 @@ class Submission:
         self._durable = durable
         self._accepted = accepted
         self.last_id = 0
+        self._on_their_way = 0
 
     def submit(self, jobs: Sequence[object], options: Mapping[str, object], origin: Origin) -> Deferred[Answer]:
         """Checks and records new jobs.
@@ -138,10 +139,18 @@ class Submission:
         self, jobs: Sequence[object], options: Mapping[str, object], origin: Origin, request: list[Any] | None
     ) -> Deferred[Answer]:
         self._checker.check_options(options)
-        refused = self._may_take(origin, len(jobs))
+        refused = self._may_take(origin, self._on_their_way + len(jobs))
         if refused is not None:
             raise refused
-        return self._turns.complete(self._prepare(jobs, options, origin, request)).addCallback(self._record, origin)
+        self._on_their_way += len(jobs)
+        prepared = self._turns.complete(self._prepare(jobs, options, origin, request))
+        answer: Deferred[Answer] = prepared.addCallback(self._record, origin)
+        answer.addBoth(self._arrived, len(jobs))
+        return answer
+
+    def _arrived(self, result: Answer | Failure, count: int) -> Answer | Failure:
+        self._on_their_way -= count
+        return result
 
     def _prepare(
         self, jobs: Sequence[object], options: Mapping[str, object], origin: Origin, request: list[Any] | None
@@ -238,12 +247,12 @@ def refusal(
 ) -> GenericError | None:
     """Says why new jobs are not taken now, or None.
 
-    Children of running jobs are taken even then, except when the daemon stops: a parent could not end otherwise.
+    Children of running jobs are taken even then: a parent could not end well otherwise.
     """
-    if stopping:
-        return ShuttingDown()
     if origin.parent is not None:
         return None
+    if stopping:
+        return ShuttingDown()
     if disk_full:
         return DiskFull()
     if drained is not None:
