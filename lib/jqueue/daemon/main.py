@@ -25,6 +25,7 @@ from jqueue.daemon.systemd import Notifier
 from jqueue.daemon.tree import Tree
 from jqueue.directories import default_runtime_dir, default_state_dir
 from jqueue.errors import GenericError, StateError
+from jqueue.opcodes.registry import default_registry
 from jqueue.store.files import Files
 from jqueue.store.statedir import DirectoryLock, StateDirectory
 
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = config.load(options.config)
         if options.check_config:
+            default_registry(settings.opcodes.modules)
             return 0
         logs.start(settings.daemon.log_format, settings.daemon.log_level)
         return _run(settings, options)
