@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from jqueue.client.blocking import Connection
-from jqueue.client.messages import Messages, Response
+from jqueue.client.messages import Messages, Response, refusal
 from jqueue.errors import DaemonUnreachable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,13 @@ class Daemon:
 
     def start(self, timeout: float = PATIENCE) -> Daemon:
         """Starts a process and waits until it answers."""
-        process = self.spawn()
+        self.spawn()
+        return self.answering(timeout)
+
+    def answering(self, timeout: float = PATIENCE) -> Daemon:
+        """Waits until the process that was spawned answers."""
+        process = self.process
+        assert process is not None, "the daemon has not been started"
         deadline = time.monotonic() + timeout
         while True:
             assert process.poll() is None, f"jqueued ended with {process.returncode}:\n{self.said()}"
@@ -250,11 +256,20 @@ class Pipeline:
 
         @return: those that came, by number; empty if the daemon closed the connection
         """
+        answers: dict[int, Response] = {}
+        while not answers and (data := self._receive_bytes()):
+            for message in self._messages.received(data):
+                if isinstance(message, Response):
+                    answers[message.msgid] = message
+                elif error := refusal(message):
+                    raise error
+        return answers
+
+    def _receive_bytes(self) -> bytes:
         try:
-            data = self._socket.recv(262_144)
+            return self._socket.recv(262_144)
         except ConnectionResetError:
-            data = b""
-        return {each.msgid: each for each in self._messages.received(data) if isinstance(each, Response)}
+            return b""
 
     def gather(self, numbers: Iterable[int]) -> list[Response]:
         """Sends what has been noted and waits for these answers.
