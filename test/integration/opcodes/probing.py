@@ -144,3 +144,22 @@ class OpMisbehave(OpCode):
                     value = [value]
                 return value
         raise ValueError
+
+
+class OpCount(OpCode):
+    """Logs lines until a file exists; runs again after the daemon has died."""
+
+    OP_ID = "OP_COUNT"
+    stoppable = True
+    restartable = True
+
+    until: str = param("file whose existence ends it")
+
+    def exec(self, ctx: OpContext) -> int:
+        """See `OpCode.exec`."""
+        count = 0
+        while not os.path.exists(self.until):
+            count += 1
+            ctx.log(f"{os.getpid()} {count}")
+            ctx.sleep(0.005)
+        return count

@@ -29,6 +29,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Explains the job's state."""
     from jqueue.cli.selection import one_id
     from jqueue.cli.terminal import printable
+    from jqueue.cli.times import duration_text
 
     answer = terminal.connection().call("ExplainJob", one_id(args.id))
     if terminal.json:
@@ -36,5 +37,10 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         return Exit.OK
     terminal.out(f"job {answer['id']}: {answer['status']}")
     for reason in answer["reasons"]:
-        terminal.out(printable(f"  {reason['text']}"))
+        since = f"; since {duration_text(reason['since'])}" if "since" in reason else ""
+        terminal.out(printable(f"  {reason['text']}{since}"))
+        for holder in reason.get("holders", ()):
+            if "op" in holder:
+                has = f"has it since {duration_text(holder['since'])} for {holder['op']}"
+                terminal.out(printable(f"    job {holder['id']} {has}"))
     return Exit.OK

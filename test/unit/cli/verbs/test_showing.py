@@ -158,6 +158,16 @@ def test_why_lists_the_reasons(shell: Shell) -> None:
     assert json.loads(shell("why", "17", "--json").out) == answer
 
 
+def test_why_tells_since_when_and_what_the_holder_does(shell: Shell) -> None:
+    holders = [{"id": 4, "op": "TEST_DELAY(9)", "since": 70.2}, {"id": 5}]
+    reason = {"kind": "lock", "text": "lock x is held by job 4, 5", "since": 12.3, "holders": holders}
+    shell.daemon.answers["ExplainJob"] = {"id": 17, "status": "waiting", "reasons": [reason]}
+    assert shell("why", "17").out.splitlines()[1:] == [
+        "  lock x is held by job 4, 5; since 12s",
+        "    job 4 has it since 1m10s for TEST_DELAY(9)",
+    ]
+
+
 def test_locks_are_a_table(shell: Shell) -> None:
     shell.daemon.answers["QueryLocks"] = [
         {"name": "file//a", "mode": "shared", "owners": [3, 4], "pending": [["exclusive", [5]], ["shared", [6, 7]]]},
