@@ -10,23 +10,26 @@ from jqueue.jobs import description
 from jqueue.sched.queue import JobQueue
 from jqueue.sched.submission import Answer
 from jqueue.store.dropped import Drop
-from jqueue.store.thread import FileThread
+from jqueue.store.thread import FileThread, InlineThread
 
 
 class Drops:
     """Submits dropped files; see `jqueue.store.intake.Submitter`."""
 
-    def __init__(self, queue: JobQueue, reader: FileThread) -> None:
+    def __init__(self, queue: JobQueue, reader: FileThread | InlineThread, max_size: int) -> None:
         """Makes it.
 
         @param reader: the thread that descriptions are parsed in; large ones take a while
+        @param max_size: bytes of a description, above which it is refused
         """
         self._queue = queue
         self._reader = reader
+        self._max_size = max_size
 
     def submit(self, drop: Drop) -> Deferred[Any]:
         """Submits a description; fires once it is durable together with the file's identity."""
-        return self._reader.call(description.load, drop.data, drop.name).addCallback(self._submit, drop)
+        read = self._reader.call(description.load, drop.data, drop.name, self._max_size)
+        return read.addCallback(self._submit, drop)
 
     def _submit(self, jobs: list[Any], drop: Drop) -> Deferred[Answer]:
         return self._queue.submit_drop(list(jobs), drop.owner, drop.identity)

@@ -72,7 +72,7 @@ class Tree:
             (storage.reader, storage.writer),
             self.watch,
             reactor,
-            Drops(self.queue, storage.reader),
+            Drops(self.queue, storage.reader, config.queue.max_job_size),
             rescan=config.incoming.rescan,
             settle=config.incoming.settle,
             max_bytes=config.queue.max_job_size,

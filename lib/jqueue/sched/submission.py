@@ -158,7 +158,9 @@ class Submission:
         checked = yield from self._checker.check(jobs, options, any_priority=origin.admin)
         if options.get("dry_run"):
             return _Prepared([None] * len(checked), [], b"")
-        states, answer = self._number(checked, whole=request is not None)
+        # Whoever drops a file gets no answer, so none of its jobs may be refused alone.
+        whole = request is not None or origin.incoming is not None
+        states, answer = self._number(checked, whole=whole)
         # The ids are taken now, so that other submissions may come in between.
         self.last_id = max([self.last_id, *(job_id for job_id, _, _ in states)])
         made = []
