@@ -162,9 +162,7 @@ def test_a_directory_that_another_daemon_uses_is_left_to_it(run: Run, tmp_path: 
     assert (state.tmp / "of the other").exists()
 
 
-def test_a_runtime_directory_that_cannot_be_made_is_named_and_the_state_is_free_again(
-    run: Run, tmp_path: Path
-) -> None:
+def test_a_runtime_directory_that_cannot_be_made_is_named_and_the_state_is_free_again(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     status, error = run("--state-dir", tmp_path / "state", "--runtime-dir", tmp_path / "file" / "run")
     assert status == 1
