@@ -16,6 +16,7 @@ from jqueue.sched.checkpointing import Checkpointing
 from jqueue.sched.queue import JobQueue
 from jqueue.store.incoming import Incoming
 from jqueue.store.interface import RecordJournal
+from jqueue.turns import Turns
 
 _EVERY = 5.0
 _EXPIRE_EVERY = 60.0
@@ -34,6 +35,7 @@ class Housekeeping:
         queue: JobQueue,
         *,
         clock: IReactorTime,
+        turns: Turns,
         wall: Callable[[], float],
         journal: RecordJournal,
         checkpointing: Checkpointing,
@@ -46,6 +48,7 @@ class Housekeeping:
         self._config = config
         self._queue = queue
         self._clock = clock
+        self._turns = turns
         self._wall = wall
         self._journal = journal
         self._checkpointing = checkpointing
@@ -79,7 +82,7 @@ class Housekeeping:
 
     def _expire(self) -> None:
         table = self._queue.table
-        self._queue.requests.expire(self._wall(), lambda job_id: job_id in table.unfinished)
+        self._turns.add(self._queue.requests.expire(self._wall(), lambda job_id: job_id in table.unfinished))
         if not self._archiving:
             self._archiving = True
             Deferred.fromCoroutine(self._archive()).addErrback(

@@ -112,7 +112,7 @@ class DaemonService:
 
     async def _tidy(self) -> None:
         await self._forget_removed_drops()
-        await recovery.rewrite_missing(self._tree.queue, self._tree.storage.job_files)
+        await recovery.rewrite_missing(self._tree.queue, self._tree.storage.job_files, self._tree.reactor)
 
     async def _forget_removed_drops(self) -> None:
         identities = sorted(self._tree.queue.identities)

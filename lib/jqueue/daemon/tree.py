@@ -92,14 +92,14 @@ class Tree:
             config,
             self.queue,
             clock=reactor,
+            turns=self.turns,
             wall=time.time,
             journal=storage.journal,
             checkpointing=self.checkpointing,
             incoming=self.incoming,
         )
         self.job_watch = JobWatch(state, self.watch, self.housekeeping.job_file_gone)
-        limits = Limits(message=config.rpc.max_message, connections=_connections(config))
-        self.factory = MessagePackFactory(reactor, self.turns, Dispatcher(self.queue), _roles(config), limits)
+        self.factory = MessagePackFactory(reactor, self.turns, Dispatcher(self.queue), _roles(config), _limits(config))
 
     def _outside(self) -> Outside:
         return Outside(
@@ -143,6 +143,7 @@ def _roles(config: Config) -> Roles:
     return Roles(config.roles.admins, config.roles.operators, config.roles.readers, run_as)
 
 
-def _connections(config: Config) -> int:
-    """How many clients fit beside the daemon's own files and its commands."""
-    return min(config.rpc.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+def _limits(config: Config) -> Limits:
+    # There must be descriptors left for the daemon's own files and its commands.
+    connections = min(config.rpc.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+    return Limits(message=config.rpc.max_message, connections=connections)

@@ -30,10 +30,6 @@ class Subscription:
     changes: bool
     log: bool
 
-    def wants(self, job_id: int) -> bool:
-        """Whether the job is one of those listened for."""
-        return self.jobs is None or job_id in self.jobs
-
 
 class Bus:
     """Passes events on to subscribers; one that fails is dropped, the others still hear it."""
@@ -41,38 +37,53 @@ class Bus:
     _log = Logger()
 
     def __init__(self) -> None:
-        self._subscriptions: dict[Subscription, None] = {}
+        self._of_all: dict[Subscription, None] = {}
+        self._of_job: dict[int, dict[Subscription, None]] = {}
 
     def subscribe(self, subscription: Subscription) -> Callable[[], None]:
         """Adds a subscriber.
 
         @return: ends the subscription; may be called more than once
         """
-        self._subscriptions[subscription] = None
-        return lambda: self._subscriptions.pop(subscription, None)
+        if subscription.jobs is None:
+            self._of_all[subscription] = None
+        for job_id in subscription.jobs or ():
+            self._of_job.setdefault(job_id, {})[subscription] = None
+        return lambda: self._end(subscription)
+
+    def _end(self, subscription: Subscription) -> None:
+        self._of_all.pop(subscription, None)
+        for job_id in subscription.jobs or ():
+            of_job = self._of_job.get(job_id, {})
+            of_job.pop(subscription, None)
+            if not of_job:
+                self._of_job.pop(job_id, None)
+
+    def _listening(self, job_id: int) -> list[Subscription]:
+        return [*self._of_all, *self._of_job.get(job_id, ())]
 
     def job_changed(self, job: _QueuedJob) -> None:
         """Tells of a newly published version of a job."""
         event: dict[str, Any] | None = None
-        for subscription in list(self._subscriptions):
-            if subscription.changes and subscription.wants(job.id):
+        for subscription in self._listening(job.id):
+            if subscription.changes:
                 event = event or describe(job)
-                self._tell(subscription, JOB_CHANGED, [event])
+                self._tell(subscription, job.id, JOB_CHANGED, [event])
 
     def job_logged(self, job_id: int, entries: Sequence[Any]) -> None:
         """Tells of log entries that have reached the file."""
-        for subscription in list(self._subscriptions):
-            if subscription.log and subscription.wants(job_id):
-                self._tell(subscription, JOB_LOG, [job_id, list(entries)])
+        for subscription in self._listening(job_id):
+            if subscription.log:
+                self._tell(subscription, job_id, JOB_LOG, [job_id, list(entries)])
 
-    def _tell(self, subscription: Subscription, name: str, arguments: list[Any]) -> None:
-        if subscription not in self._subscriptions:  # ended by a listener before it
-            return
+    def _tell(self, subscription: Subscription, job_id: int, name: str, arguments: list[Any]) -> None:
+        if subscription not in self._of_all and subscription not in self._of_job.get(job_id, ()):
+            return  # ended by a listener before it
         try:
             subscription.listener(name, arguments)
         except Exception:
             self._log.failure("A listener failed on {name} and is dropped", name=name)
-            self._subscriptions.pop(subscription, None)
+            self._end(subscription)
 
 
 def describe(job: _QueuedJob) -> dict[str, Any]:

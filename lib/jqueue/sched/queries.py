@@ -7,6 +7,7 @@ made in slices, so that nobody waits for somebody else's list.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -26,7 +27,7 @@ from jqueue.sched.table import FinishedRow, JobTable
 from jqueue.sched.verbs import lost
 
 _SLICE = 0.002  # seconds
-_CHUNK = 200  # jobs read back at once
+_CHUNK = 100  # jobs looked at, or read back, in one turn
 _LOG_FIELD_ENTRIES = 1000
 _ROW_FIELDS = frozenset(FinishedRow._fields) | {"id", "archived", "priority", "lifecycle", "progress"}
 _STILL_MOVING = frozenset({QUEUED, WAITING, RUNNING})
@@ -64,17 +65,15 @@ class Queries:
         for name in fields:
             job_fields.get(name)
         if not ids and qfilter is None and set(fields) <= _ROW_FIELDS - {"archived"}:
-            wanted = self._table.ids()
-            return RowStream(len(wanted), self._rows_in_memory(wanted, fields))
+            wanted = len(self._table.unfinished) + len(self._table.finished)
+            return RowStream(wanted, self._rows_in_memory(self._table.ids(), fields))
         predicate = compile_filter(qfilter) if qfilter is not None else None
         if ids:
-            chosen = list(ids)
+            chosen = iter(ids)
         else:
-            archived = await self._history.archived_ids() if "archived" in fields else []
-            chosen = sorted({*archived, *self._table})
+            chosen = self._table.ids(await self._history.archived_ids() if "archived" in fields else ())
         rows: list[Row] = []
-        for start in range(0, len(chosen), _CHUNK):
-            chunk = chosen[start : start + _CHUNK]
+        while chunk := list(islice(chosen, _CHUNK)):
             rows += await self._some_rows(chunk, fields, predicate, keep_missing=bool(ids))
             await deferLater(self._clock, 0)
         return rows

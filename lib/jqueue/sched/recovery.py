@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from jqueue.errors import GenericError
 from jqueue.jobs.job import _QueuedJob
@@ -17,6 +19,7 @@ from jqueue.sched import outcome, snapshot
 from jqueue.sched.outside import History, JobFiles
 from jqueue.sched.queue import JobQueue
 
+_STEP = 500
 _LOST_SERIALS = 1000
 """Serials skipped after a crash: entries that were shown, but did not reach the disk, may have used them."""
 
@@ -29,7 +32,8 @@ def restore(queue: JobQueue, state: snapshot.Recovered, now: float) -> None:
     snapshot.fill(queue.table, state, queue.host)
     queue.submission.last_id = state.last_id
     queue.requests.restore(state.requests)
-    queue.requests.expire(now, lambda job_id: job_id in queue.table.unfinished)
+    for _step in queue.requests.expire(now, lambda job_id: job_id in queue.table.unfinished):
+        pass
     queue.identities |= state.identities
 
 
@@ -54,10 +58,13 @@ async def settle(queue: JobQueue, state: snapshot.Recovered, files: History, job
     await queue.verbs.archive(dismissed)
 
 
-async def rewrite_missing(queue: JobQueue, job_files: JobFiles) -> None:
+async def rewrite_missing(queue: JobQueue, job_files: JobFiles, clock: IReactorTime) -> None:
     """Writes the job files that somebody has removed while no daemon ran, of all jobs that are known whole."""
-    for job_id in await job_files.missing(list(queue.table)):
-        _file_stale(queue, job_files, job_id)
+    missing = await job_files.missing(list(queue.table))
+    for start in range(0, len(missing), _STEP):
+        for job_id in missing[start : start + _STEP]:
+            _file_stale(queue, job_files, job_id)
+        await deferLater(clock, 0)
 
 
 def _may_have_logged(queue: JobQueue, job: _QueuedJob) -> bool:

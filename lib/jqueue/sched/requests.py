@@ -72,23 +72,24 @@ class Requests:
         for answer in waiting:
             answer.callback(result)
 
-    def expire(self, now: float, unfinished: Callable[[int], bool]) -> None:
-        """Forgets requests whose jobs have all ended long ago.
+    def expire(self, now: float, unfinished: Callable[[int], bool]) -> Iterator[None]:
+        """Forgets requests whose jobs have all ended long ago, in steps.
 
         @param now: wall time in seconds
         @param unfinished: whether a job has not ended
         """
         for key, request in list(self._requests.items()):
+            yield
             if request.ids is None or any(map(unfinished, request.ids)):
                 continue
             if request.ended is None:
                 request.ended = now
             elif now - request.ended > KEEP:
-                del self._requests[key]
+                self._requests.pop(key, None)
 
     def serialize(self) -> Iterator[list[Any]]:
         """Gives those that are durable, for a checkpoint."""
-        for (uid, name), request in self._requests.items():
+        for (uid, name), request in list(self._requests.items()):
             if request.ids is not None:
                 yield [uid, name, request.content, request.ids, request.ended]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -22,7 +21,8 @@ from jqueue.sched.table import FinishedRow, JobHost, JobTable
 if TYPE_CHECKING:
     from jqueue.sched.requests import Requests  # with it comes twisted, which a tool that reads has no use for
 
-_CHUNK = 500  # jobs; a millisecond or two of packing
+_CHUNK = 300  # jobs
+_CHUNK_SIZE = 256 * 1024  # bytes of packed jobs
 
 Identity = str
 
@@ -50,32 +50,46 @@ class Recovered:
 
 
 def chunks(table: JobTable, requests: Requests, identities: Iterable[Identity], last_id: int) -> Iterator[bytes]:
-    """Gives the chunks of a checkpoint; jobs may change between two of them."""
-    meta = {"last_id": last_id, "requests": list(requests.serialize()), "identities": list(identities)}
-    yield msgpack.packb(["meta", meta])
-    for ids in _sliced(list(table.unfinished)):
-        queued, active = [], []
-        for job_id in ids:
-            job = table.unfinished.get(job_id)
-            if isinstance(job, bytes):
-                queued.append([job_id, packing.peek(job).priority, job])
-            elif job is not None:
-                active.append([job_id, packing.pack(job)])
-        yield msgpack.packb(["queued", queued])
-        yield msgpack.packb(["active", active])
-    for ids in _sliced(list(table.finished)):
-        finished = []
-        for job_id in ids:
-            row = table.finished.get(job_id)
-            if row is not None:
-                finished.append([job_id, list(row), table.packed_finished(job_id)])
-        yield msgpack.packb(["finished", finished])
+    """Gives the chunks of a checkpoint, each a millisecond or two of work; jobs may change between two of them."""
+    yield msgpack.packb(["meta", {"last_id": last_id, "identities": list(identities)}])
+    yield from _packed("requests", requests.serialize())
+    # A job that is looked at for the first time in between is in both of these; the later one counts.
+    yield from _packed("queued", _queued(table))
+    yield from _packed("active", _active(table))
+    yield from _packed("finished", _finished(table))
 
 
-def _sliced(ids: list[int]) -> Iterator[list[int]]:
-    iterator = iter(ids)
-    while chosen := list(islice(iterator, _CHUNK)):
-        yield chosen
+def _queued(table: JobTable) -> Iterator[list[Any]]:
+    for job_id, job in list(table.unfinished.items()):
+        if isinstance(job, bytes):
+            yield [job_id, packing.peek(job).priority, job]
+
+
+def _active(table: JobTable) -> Iterator[list[Any]]:
+    for job_id in [job_id for job_id, job in table.unfinished.items() if not isinstance(job, bytes)]:
+        job = table.unfinished.get(job_id)
+        if isinstance(job, _QueuedJob):
+            yield [job_id, packing.pack(job)]
+
+
+def _finished(table: JobTable) -> Iterator[list[Any]]:
+    for job_id in list(table.finished):
+        row = table.finished.get(job_id)
+        if row is not None:
+            yield [job_id, list(row), table.packed_finished(job_id)]
+
+
+def _packed(kind: str, rows: Iterable[list[Any]]) -> Iterator[bytes]:
+    chunk: list[list[Any]] = []
+    size = 0
+    for row in rows:
+        chunk.append(row)
+        size += len(row[-1]) if isinstance(row[-1], bytes) else 0
+        if len(chunk) >= _CHUNK or size >= _CHUNK_SIZE:
+            yield msgpack.packb([kind, chunk])
+            chunk, size = [], 0
+    if chunk:
+        yield msgpack.packb([kind, chunk])
 
 
 def recover(host: JobHost, checkpoint: Iterable[bytes], records: Iterable[tuple[int, bytes]]) -> Recovered:
@@ -105,14 +119,17 @@ def _take_chunk(state: Recovered, kind: str, content: Any) -> None:
     match kind:
         case "meta":
             state.last_id = content["last_id"]
-            state.requests = content["requests"]
             state.identities = set(content["identities"])
         case "queued":
             for job_id, priority, packed in content:
                 state.queued[job_id] = priority
                 state.jobs[job_id] = packed
+        case "requests":
+            state.requests.extend(content)
         case "active":
-            state.jobs.update(content)
+            for job_id, packed in content:
+                state.queued.pop(job_id, None)
+                state.jobs[job_id] = packed
         case "finished":
             for job_id, row, packed in content:
                 if packed is not None:

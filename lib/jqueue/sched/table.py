@@ -6,8 +6,9 @@ Of finished ones a row is kept, and the newest ones whole; the rest is on disk, 
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from jqueue.jobs import packing
@@ -114,9 +115,12 @@ class JobTable:
         self.finished.pop(job_id, None)
         self._whole.pop(job_id, None)
 
-    def ids(self) -> list[int]:
-        """All ids, ascending."""
-        return sorted([*self.unfinished, *self.finished])
+    def ids(self, others: Iterable[int] = ()) -> Iterator[int]:
+        """All ids as they are now, ascending; merged while they are asked for, because a million takes its time.
+
+        @param others: more ids, ascending
+        """
+        return _without_repeats(heapq.merge(list(self.unfinished), sorted(self.finished), others))
 
     def __contains__(self, job_id: object) -> bool:
         return job_id in self.unfinished or job_id in self.finished
@@ -124,6 +128,14 @@ class JobTable:
     def __iter__(self) -> Iterator[int]:
         yield from self.unfinished
         yield from self.finished
+
+
+def _without_repeats(ascending: Iterable[int]) -> Iterator[int]:
+    last = 0
+    for job_id in ascending:
+        if job_id != last:
+            last = job_id
+            yield job_id
 
 
 def finished_row(job: _QueuedJob) -> FinishedRow:

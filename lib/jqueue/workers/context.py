@@ -124,6 +124,7 @@ class Context:
         self._kill_after = kill_after
         self._limit = RateLimit(time.monotonic)
         self._progressed_at = 0.0
+        self._progress_ended = False
         self._room = threading.BoundedSemaphore(_UNWRITTEN_LOG_LINES)
 
     def log(self, message: Any, type: str = "message") -> None:
@@ -148,8 +149,9 @@ class Context:
         @param text: what is being done
         """
         now = time.monotonic()
-        if done >= total or now - self._progressed_at >= _PROGRESS_INTERVAL:
-            self._progressed_at = now
+        ended = done >= total > 0
+        if (ended and not self._progress_ended) or now - self._progressed_at >= _PROGRESS_INTERVAL:
+            self._progressed_at, self._progress_ended = now, ended
             self._mailbox.post(self._desk.progressed, done, max(total, 1), text)
 
     def checkpoint(self) -> None:

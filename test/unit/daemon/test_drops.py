@@ -61,7 +61,7 @@ def test_a_file_that_is_not_valid_is_refused_with_the_reason_and_changes_nothing
     with pytest.raises(OpPrereqError, match=said):
         rig.now(drops.submit(drop(text)))
     assert not drops.known("1-2-3")
-    assert (rig.queue.table.ids(), rig.journal.records) == ([], [])
+    assert (list(rig.queue.table.ids()), rig.journal.records) == ([], [])
 
 
 @pytest.mark.parametrize("good", ("", "- ops: [{OP_ID: OP_WORK}]\n"))
@@ -71,7 +71,7 @@ def test_a_dependency_that_cannot_be_met_refuses_the_whole_file_because_nobody_w
     bad = "- ops: [{OP_ID: OP_WORK, depends: [[99, [success]]]}]\n"
     with pytest.raises(OpPrereqError, match="99"):
         rig.now(drops.submit(drop(good + bad + bad)))
-    assert (rig.queue.table.ids(), rig.journal.records) == ([], [])
+    assert (list(rig.queue.table.ids()), rig.journal.records) == ([], [])
 
 
 def test_a_file_of_root_may_ask_for_any_priority_and_those_of_others_may_not(rig: Rig, drops: Drops) -> None:

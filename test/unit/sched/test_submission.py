@@ -34,10 +34,10 @@ def sent(rig: Rig, *jobs: object, uid: int | None = 7, **options: object) -> lis
 
 def refused(rig: Rig, problem: type[Exception], text: str, *jobs: object, **options: object) -> None:
     """Checks that jobs are refused, and that nothing has changed by it."""
-    before = (rig.queue.table.ids(), len(rig.journal.records))
+    before = (list(rig.queue.table.ids()), len(rig.journal.records))
     with pytest.raises(problem, match=text):
         rig.now(rig.queue.submit(list(jobs), options, uid=7, admin=False))
-    assert (rig.queue.table.ids(), len(rig.journal.records)) == before
+    assert (list(rig.queue.table.ids()), len(rig.journal.records)) == before
 
 
 # What is taken
@@ -48,7 +48,7 @@ def test_ids_are_answered_in_order_once_the_jobs_are_durable() -> None:
     answers = sent(rig, [op()], [op(), op()])
     while rig.turns.waiting:
         rig.turns.take()
-    assert (answers, rig.queue.table.ids()) == ([], [])
+    assert (answers, list(rig.queue.table.ids())) == ([], [])
     rig.settle()
     assert answers == [[1, 2]]
     assert rig.queue.table.counts["queued"] == 2
@@ -66,7 +66,7 @@ def test_a_description_gives_a_job_its_name_and_options_hold_for_all() -> None:
 def test_a_dry_run_checks_and_takes_nothing() -> None:
     rig = Rig()
     assert rig.now(rig.queue.submit([[op()], [op()]], {"dry_run": True}, uid=7, admin=False)) == [None, None]
-    assert (rig.queue.table.ids(), rig.journal.records, rig.queue.submission.last_id) == ([], [], 0)
+    assert (list(rig.queue.table.ids()), rig.journal.records, rig.queue.submission.last_id) == ([], [], 0)
     refused(rig, OpPrereqError, "no such parameter", [op(x=1)], dry_run=True)
 
 
@@ -188,7 +188,7 @@ def test_a_broken_journal_fails_the_submission() -> None:
     rig.settle()
     (answer,) = answers
     assert isinstance(answer, Failure) and answer.check(StoreFailed)
-    assert rig.queue.table.ids() == []
+    assert list(rig.queue.table.ids()) == []
 
 
 # Children
@@ -217,17 +217,17 @@ def test_an_attempt_that_is_run_again_gets_the_same_children() -> None:
     parent = rig.submit_one(op("OP_AGAIN", children=[[op()], [op()]], fails_until=1, retries={"attempts": 2}))
     rig.step()
     rig.finish()
-    assert (rig.status(parent), rig.result(parent), rig.queue.table.ids()) == ("success", [2, 3], [1, 2, 3])
+    assert (rig.status(parent), rig.result(parent), list(rig.queue.table.ids())) == ("success", [2, 3], [1, 2, 3])
 
 
 def test_an_opcode_that_is_run_again_after_a_crash_gets_the_same_children() -> None:
     rig = Rig()
     parent = rig.submit_one(op("OP_AGAIN", children=[[op()]]))
     rig.workers.perform()
-    assert rig.queue.table.ids() == [1, 2]
+    assert list(rig.queue.table.ids()) == [1, 2]
     other = rig.crash()
     other.finish()
-    assert (other.status(parent), other.result(parent), other.queue.table.ids()) == ("success", [2], [1, 2])
+    assert (other.status(parent), other.result(parent), list(other.queue.table.ids())) == ("success", [2], [1, 2])
 
 
 def test_a_child_that_is_not_valid_fails_its_parent_with_the_reason() -> None:
@@ -236,7 +236,7 @@ def test_a_child_that_is_not_valid_fails_its_parent_with_the_reason() -> None:
     rig.finish()
     assert rig.status(parent) == "error"
     assert "jobs[1].ops[0]" in rig.result(parent)[1][0]
-    assert rig.queue.table.ids() == [1]
+    assert list(rig.queue.table.ids()) == [1]
 
 
 # Request ids
@@ -260,7 +260,7 @@ def test_a_request_that_is_repeated_at_once_waits_for_the_first() -> None:
     assert first == second == third == []
     rig.settle()
     assert first == second == third == [[1]]
-    assert rig.queue.table.ids() == [1]
+    assert list(rig.queue.table.ids()) == [1]
 
 
 @pytest.mark.parametrize("disk_full", [False, True])
@@ -322,7 +322,7 @@ def interleaved(rig: Rig, count: int) -> Deferred[Answer]:
 def test_all_jobs_of_a_submission_are_there_as_soon_as_they_are_durable() -> None:
     rig = Rig(start=False)
     interleaved(rig, 5)
-    assert rig.queue.table.ids() == [1, 2, 3, 4, 5]
+    assert list(rig.queue.table.ids()) == [1, 2, 3, 4, 5]
 
 
 def test_a_job_that_is_changed_before_its_turn_to_be_told_is_told_once_and_right() -> None:
