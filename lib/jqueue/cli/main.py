@@ -21,7 +21,7 @@ VERBS = (
     *("submit", "run"),
     *("list", "info", "log", "watch", "wait", "why"),
     *("cancel", "pause", "resume", "retry", "priority", "archive", "autoarchive"),
-    *("drain", "locks", "workers", "inspect", "fsck"),
+    *("drain", "locks", "workers", "inspect", "fsck", "doctor"),
 )
 
 _OPEN_ENDED = ("ids", "reason")

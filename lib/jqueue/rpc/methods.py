@@ -151,6 +151,10 @@ def _query_status(queue: QueueApi, session: Session) -> object:
     return queue.query_status()
 
 
+def _who_am_i(queue: QueueApi, session: Session) -> object:
+    return {"uid": session.peer.uid, "pid": session.peer.pid, "role": str(session.role)}
+
+
 def _subscribe(queue: QueueApi, session: Session, options: dict[str, Any]) -> bool:
     if session.notify is None:
         raise OpPrereqError("this protocol has no notifications; use WaitForJobChange")
@@ -357,6 +361,14 @@ _TABLE = (
         Role.READER,
         "Says how the daemon is.",
         _query_status,
+    ),
+    Method(
+        "WhoAmI",
+        (),
+        "{uid, pid, role}; role is reader, operator or admin",
+        Role.READER,
+        "Says whom the daemon takes the client for.",
+        _who_am_i,
     ),
     Method(
         "Subscribe",

@@ -124,6 +124,10 @@ def test_bad_arguments_are_refused_with_their_place(
     assert queue.calls == []
 
 
+def test_who_asks_is_told_whom_the_daemon_takes_them_for(queue: Any) -> None:
+    assert Caller(queue, Role.ADMIN)("WhoAmI") == {"uid": 1000, "pid": 10, "role": "admin"}
+
+
 def test_an_administrator_is_known_as_one(queue: Any) -> None:
     admin = Caller(queue, Role.ADMIN)
     queue.answers["submit"] = [1]

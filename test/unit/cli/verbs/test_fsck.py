@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import jqueue
 from jqueue.store.statedir import DirectoryLock
 
 from ...client.queuedir import QueueDirectory, flip, healthy, snapshot_of
@@ -111,3 +115,24 @@ def test_a_directory_is_named_once(shell: Shell, tmp_path: Path) -> None:
     result = shell("fsck", str(tmp_path / "none"))
     assert (result.status, result.out) == (1, "")
     assert str(tmp_path / "none") in result.err
+
+
+@pytest.mark.parametrize("verb", ["fsck", "doctor"])
+def test_they_load_no_twisted(tmp_path: Path, verb: str) -> None:
+    healthy(tmp_path)
+    code = (
+        "import sys\n"
+        "from jqueue.cli.main import main\n"
+        "status = main(sys.argv[1:])\n"
+        "print(status, [name for name in ('twisted', 'asyncio', 'pyinotify', 'yaml') if name in sys.modules])\n"
+    )
+    words = [verb, "--state-dir", str(tmp_path), "--socket", str(tmp_path / "none.sock")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        env={**os.environ, "PYTHONPATH": str(Path(jqueue.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines()[-1] == f"{0 if verb == 'fsck' else 1} []"
