@@ -45,7 +45,7 @@ def main() -> None:
 
 def _measurements(directory: Path, quick: bool, million: bool) -> Iterator[tuple[str, str | None, Measure]]:
     """@return: title, why it is left out, and the measurement"""
-    jobs = 2_000 if quick else 20_000
+    jobs = 1_000 if quick else 10_000
     samples = 100 if quick else 400
     yield "disk", None, lambda: disk.measure(directory)
     yield "submission", None, lambda: submission.measure(directory, jobs)
@@ -65,6 +65,7 @@ def _print(title: str, why_not: str | None, measure: Measure) -> None:
     if why_not is not None:
         print(f"left out: {why_not}")
         return
+    os.sync()  # what the one before has left to be written would be in the way of this one's syncs
     for figure in measure():
         print(figure, flush=True)
 
