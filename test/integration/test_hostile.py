@@ -80,7 +80,8 @@ def assert_unharmed(daemon: Daemon, hostile: list[subprocess.Popen[str]], slack:
     """Compares the p99 of another client with and without the hostile ones, and the daemon's memory."""
     tool = daemon.connect()
     before = memory(daemon)
-    quiet, loud = [], []
+    quiet: list[float] = []
+    loud: list[float] = []
     # By turns, and the best of each, so that other work on this machine hits both alike; more turns when it is busy.
     while len(quiet) < ROUNDS or (len(quiet) < MAX_ROUNDS and min(loud) >= 2 * min(quiet) + slack):
         quiet.append(p99(tool))
