@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +21,11 @@ from .server import file_system
 Measure = Callable[[], Iterator[Figure]]
 
 
-def main() -> None:
-    """Prints the table as it comes."""
+def main() -> int:
+    """Prints the table as it comes.
+
+    @return: the exit status
+    """
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer jobs and samples: less than a minute")
     parser.add_argument("--million", action="store_true", help="a backlog of 1,000,000 jobs as well")
@@ -37,10 +41,12 @@ def main() -> None:
             f", load {os.getloadavg()[0]:.1f}; state directories on {file_system(directory)}"
         )
         started = time.monotonic()
+        complete = True
         for title, why_not, measure in _measurements(directory, options.quick, options.million):
             if options.only is None or options.only in title:
-                _print(title, why_not, measure)
+                complete = _print(title, why_not, measure) and complete
         print(f"\nmeasured in {time.monotonic() - started:.0f} s")
+    return 0 if complete else 1
 
 
 def _measurements(directory: Path, quick: bool, million: bool) -> Iterator[tuple[str, str | None, Measure]]:
@@ -60,15 +66,21 @@ def _measurements(directory: Path, quick: bool, million: bool) -> Iterator[tuple
     yield "lock grant", None, lambda: lockgrant.measure()
 
 
-def _print(title: str, why_not: str | None, measure: Measure) -> None:
+def _print(title: str, why_not: str | None, measure: Measure) -> bool:
+    """@return: whether nothing failed"""
     print(f"\n== {title}", flush=True)
     if why_not is not None:
         print(f"left out: {why_not}")
-        return
+        return True
     os.sync()  # what the one before has left to be written would be in the way of this one's syncs
-    for figure in measure():
-        print(figure, flush=True)
+    try:
+        for figure in measure():
+            print(figure, flush=True)
+    except (OSError, RuntimeError) as error:
+        print(f"failed: {error}")
+        return False
+    return True
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
