@@ -61,9 +61,10 @@ def unknown(name: object, known: Mapping[str, object]) -> str:
     @param name: what was asked for
     @param known: by name
     """
-    near = difflib.get_close_matches(str(name), known, n=1)
+    shown = f"{name}"[:60]
+    near = difflib.get_close_matches(shown, known, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"known fields: {', '.join(sorted(known))}"
-    return f"Unknown field '{name}'; {hint}"
+    return f"Unknown field '{shown}'; {hint}"
 
 
 def summary(op: Mapping[str, Any], parameter: str | None = None) -> str:

@@ -19,6 +19,7 @@ from jqueue.opcodes.lockspec import (
     ALL,
     EXCLUSIVE,
     LEVELS,
+    PATH_LEVELS,
     SHARED,
     LockSet,
     LockSpec,
@@ -165,7 +166,7 @@ class OpCode(Parameters, abc.ABC):
         path = self.OP_ID or type(self).__name__
         self._given = self._checked(parameters, path)
         self._fill(self._given)
-        self._resolve_locks(path)
+        self.resolve_locks(path)
 
     @classmethod
     def from_dict(cls: type[Op], mapping: object, path: str = "ops[0]") -> Op:
@@ -176,7 +177,7 @@ class OpCode(Parameters, abc.ABC):
         @raise OpPrereqError: it cannot be taken; the text has the path of what is wrong
         """
         made = cls.restore(mapping, path)
-        made._resolve_locks(path)
+        made.resolve_locks(path)
         return made
 
     @classmethod
@@ -288,7 +289,16 @@ class OpCode(Parameters, abc.ABC):
         named = normalise(own, f"{path}: locks()") if own else {}
         return merge(named, self.extra_locks) if self.extra_locks else named
 
-    def _resolve_locks(self, path: str) -> None:
+    def locks_paths(self) -> bool:
+        """Whether there are paths among its locks, which have to be looked up."""
+        return bool(PATH_LEVELS & self._named_locks(self.OP_ID).keys())
+
+    def resolve_locks(self, path: str) -> None:
+        """Looks up what the paths among its locks stand for, in the file system.
+
+        @param path: where the opcode stands in the submission, for errors
+        @raise OpPrereqError: one of them is no path
+        """
         resolved = resolve_paths(self._named_locks(path))
         self._given.pop("lock_paths", None)
         if resolved:

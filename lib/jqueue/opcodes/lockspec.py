@@ -29,6 +29,7 @@ LEVELS: Final = (
     "file",
     "resource",
 )
+_PATH_MAX: Final = 4096
 PATH_LEVELS: Final = frozenset({"image", "file"})
 """Levels whose names are paths: two spellings of one file are one lock."""
 
@@ -80,6 +81,8 @@ def normalise(spec: object, path: str) -> LockSet:
             }
             if "" in modes:
                 raise refuse(where, "a lock needs a name")
+            if level in PATH_LEVELS and any(len(os.fsencode(name)) > _PATH_MAX for name in modes):
+                raise refuse(where, f"a path of at most {_PATH_MAX} bytes expected")
         else:
             modes = {ALL: EXCLUSIVE if names == ALL else check_mode(names, where)}
         if modes:

@@ -173,7 +173,7 @@ class Parameters:
 
     @classmethod
     def _unknown(cls, name: object, title: str, path: str) -> OpPrereqError:
-        close = difflib.get_close_matches(name, cls.parameters, 1) if isinstance(name, str) else []
+        close = difflib.get_close_matches(name[:60], cls.parameters, 1) if isinstance(name, str) else []
         hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(sorted(cls.parameters))}"
         return refuse(inside(path, name), f"{title} has no such parameter; {hint}")
 

@@ -16,6 +16,8 @@ from jqueue.errors import OpPrereqError, ProtocolError
 
 MAX_MEMBERS = 131_072
 """Members of one list or map in a message; bounds how long the reactor is kept with one of them."""
+MAX_MEMBERS_IN_ALL = 2 * MAX_MEMBERS
+"""Members of all lists and maps in a message, because some of what is done with it is done at once."""
 MAX_DEPTH = 64
 """Lists and maps inside each other in a message."""
 
@@ -161,9 +163,13 @@ def _check_depth(value: object) -> None:
 
 
 def _check_depth_in_slices(value: object) -> Iterator[None]:
+    members_in_all = 0
     level: Containers = [value] if isinstance(value, (list, dict)) else []
     for _ in range(MAX_DEPTH):
         below: Containers = []
+        members_in_all += sum(map(len, level))
+        if members_in_all > MAX_MEMBERS_IN_ALL:
+            raise OpPrereqError(f"the message has more than {MAX_MEMBERS_IN_ALL} members in all; send less at once")
         for number, container in enumerate(level):
             members = list(container.values()) if isinstance(container, dict) else container
             for start in range(0, len(members), _MEMBERS):

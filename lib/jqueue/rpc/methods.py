@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 
 from jqueue.errors import GenericError, OpPrereqError
-from jqueue.opcodes.kinds import AnyOf, Boolean, Fields, Kind, ListOf, Null, Number, Plain, Text
+from jqueue.opcodes.kinds import AnyOf, Boolean, Fields, Kind, ListOf, Null, Number, Text
 from jqueue.rpc.api import QueueApi
-from jqueue.rpc.parameters import AtLeast, Job, JobId, JobIds, Parameter
+from jqueue.rpc.parameters import AsGiven, AtLeast, Job, JobId, JobIds, Parameter
 from jqueue.rpc.peer import Role
 from jqueue.rpc.query import query, query_fields
 from jqueue.rpc.session import Session
@@ -190,7 +190,7 @@ _SUBSCRIPTION = Fields({"jobs": AnyOf([JobIds(), Null()]), "changes": Boolean(),
 
 _ID = Parameter("id", JobId(), "the job")
 _FIELDS = Parameter("fields", _NAMES, "names of fields, see QueryFields")
-_FILTER = Parameter("qfilter", Plain(), "filter lists as in Ganeti, null for all", None)
+_FILTER = Parameter("qfilter", AsGiven(), "filter lists as in Ganeti, null for all", None)
 
 _BOOL_TEXT = "[whether it was done, what was done or why not]"
 
@@ -249,7 +249,7 @@ _TABLE = (
         (
             _ID,
             _FIELDS,
-            Parameter("prev_info", Plain(), "the values that the caller knows", None),
+            Parameter("prev_info", AsGiven(), "the values that the caller knows", None),
             Parameter("prev_serial", AtLeast(-1), "serial of the last log entry that the caller knows", None),
             Parameter("timeout", Number(), "seconds", 60.0),
         ),

@@ -34,6 +34,17 @@ class CheckedJob:
     size: int
     """Bytes that they are, packed."""
     auto_dismiss: bool
+    unresolved: list[tuple[int, OpCode, str]]
+    """Opcodes that lock files, each with its index and its path in the submission; see `resolve`."""
+
+    def resolve(self) -> None:
+        """Looks up what the paths among the locks stand for; asks the file system, so not on the reactor thread.
+
+        @raise OpPrereqError: one is none
+        """
+        for index, opcode, path in self.unresolved:
+            opcode.resolve_locks(path)
+            self.ops[index] = opcode.to_dict()
 
 
 class Checker:
@@ -99,18 +110,23 @@ class Checker:
         name = merged.get("name")
         if name is not None:
             check_name(name, f"{path}name")
-        parsed = []
-        size = 0
-        for index, op in enumerate(ops):
-            parsed.append(self._check_op(op, f"{path}ops[{index}]", any_priority).to_dict())
-            size += len(msgpack.packb(parsed[-1], default=repr))
-            yield
-        return CheckedJob(
-            name if isinstance(name, str) else None, parsed, size, bool(merged.get("auto_dismiss", False))
+        checked = CheckedJob(
+            name if isinstance(name, str) else None, [], 0, bool(merged.get("auto_dismiss", False)), []
         )
+        for index, op in enumerate(ops):
+            where = f"{path}ops[{index}]"
+            opcode = self._check_op(op, where, any_priority)
+            if opcode.locks_paths():
+                checked.unresolved.append((index, opcode, where))
+            else:
+                opcode.resolve_locks(where)
+            checked.ops.append(opcode.to_dict())
+            checked.size += len(msgpack.packb(checked.ops[-1], default=repr))
+            yield
+        return checked
 
     def _check_op(self, op: object, path: str, any_priority: bool) -> OpCode:
-        opcode = self._registry.parse(op, path)
+        opcode = self._registry.restore(op, path)
         if opcode.priority is not None and opcode.priority not in SUBMITTABLE_PRIORITIES and not any_priority:
             raise OpPrereqError(
                 f"{path}.priority: -10, 0 or 10 expected, got {opcode.priority}; an administrator may set any"

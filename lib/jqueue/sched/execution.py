@@ -129,7 +129,7 @@ class Execution:
         try:
             await self._perform(lambda: function(self.context))
         except Exception as problem:
-            text = f"{self.opcode.OP_ID} could not {function.__name__} its work: {problem}"
+            text = outcome.shortened(f"{self.opcode.OP_ID} could not {function.__name__} its work: {problem}")
             await self._logs.add(self.job_id, self.index, [(self._wall(), "message", text)])
             return outcome.error(OpExecError(text))
         return stored

@@ -5,18 +5,18 @@ Pure changes of a draft, used by the processor and by recovery alike; what runs 
 
 from __future__ import annotations
 
-import json
 from typing import Any
-
-import msgpack
 
 from jqueue.errors import GenericError, OpExecError, encode
 from jqueue.jobs.job import CANCELED_TEXT, _QueuedJob
 from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING, PHASE_DONE, PHASE_WORK
 from jqueue.jobs.opcode import Outcome, Timestamp, _QueuedOpCode, split_timestamp
 from jqueue.jobs.status import CANCELED, CANCELING, ERROR, FINALIZED, QUEUED, RUNNING, SUCCESS, WAITING
+from jqueue.jobs.storable import storable
 
 MAX_RESULT_SIZE = 1024 * 1024
+MAX_TEXT_SIZE = 64 * 1024
+"""Bytes of an error's text as UTF-8."""
 
 _SUCCESS = "success"
 _ERROR = "error"
@@ -32,17 +32,27 @@ def success(value: Any) -> Outcome:
     if value is None:
         return [_SUCCESS, None]
     try:
-        if len(msgpack.packb(value)) > MAX_RESULT_SIZE:
-            return error(OpExecError(f"The opcode's result is larger than {MAX_RESULT_SIZE} bytes; put it into a file"))
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, OverflowError) as problem:
-        return error(OpExecError(f"The opcode's result cannot be stored: {problem}"))
-    return [_SUCCESS, value]
+        return [_SUCCESS, storable(value, MAX_RESULT_SIZE, "The opcode's result")]
+    except OpExecError as problem:
+        return error(problem)
 
 
 def error(problem: BaseException) -> Outcome:
-    """The outcome of code that raised."""
-    return [_ERROR, encode(problem)]
+    """The outcome of code that raised; a text of more than 64 KiB is cut."""
+    return [_ERROR, _encoded(problem)]
+
+
+def _encoded(problem: BaseException) -> list[Any]:
+    name, [text, code] = encode(problem)
+    return [name, [shortened(str(text)), shortened(str(code))]]
+
+
+def shortened(text: str) -> str:
+    """Cuts a text that is too long for a job, and says so; what UTF-8 cannot hold is escaped."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= MAX_TEXT_SIZE:
+        return data.decode()
+    return f"{data[:MAX_TEXT_SIZE].decode(errors='ignore')} [cut: {len(data)} bytes]"
 
 
 def canceled() -> Outcome:
@@ -55,7 +65,7 @@ def retry(problem: BaseException, at: float | None) -> Outcome:
 
     @param at: not before this wall time, in seconds; None if the attempt does not count, and the next may start at once
     """
-    return [_RETRY, encode(problem), at]
+    return [_RETRY, _encoded(problem), at]
 
 
 def current(job: _QueuedJob) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -19,6 +19,8 @@ from jqueue.store.interface import RecordJournal
 from jqueue.store.jobfiles import Source
 from jqueue.turns import Turns
 from jqueue.workers.pool import Workers
+
+T = TypeVar("T")
 
 
 class JobFiles(Protocol):
@@ -36,6 +38,7 @@ class History(Protocol):
     """Finished jobs, logs and the archive; see `jqueue.store.history.History`."""
 
     def load(self, job_ids: Iterable[int], queue: Queue | None = None) -> Deferred[dict[int, _QueuedJob]]: ...
+    def look_up(self, function: Callable[[], T]) -> Deferred[T]: ...
     def archived_ids(self) -> Deferred[list[int]]: ...
     def log(self, job_id: int, newer_than: int, limit: int) -> Deferred[list[Entry]]: ...
     def log_tail(self, job_id: int, count: int) -> Deferred[list[Entry]]: ...

@@ -79,6 +79,7 @@ class JobQueue:
         self.submission = Submission(
             turns=outside.turns,
             checker=Checker(config.queue, registry, self.locks),
+            look_up=outside.history.look_up,
             max_size=config.queue.max_job_size,
             host=self.host,
             journal=outside.journal,

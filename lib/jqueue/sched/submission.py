@@ -66,6 +66,7 @@ class Submission:
         *,
         turns: Turns,
         checker: Checker,
+        look_up: Callable[[Callable[[], list[CheckedJob]]], Deferred[list[CheckedJob]]],
         max_size: int,
         host: JobHost,
         journal: Journal,
@@ -76,6 +77,7 @@ class Submission:
     ) -> None:
         """Makes it.
 
+        @param look_up: runs a function that asks the file system, off the reactor thread
         @param max_size: bytes that the jobs of one call may have
         @param may_take: says why so many jobs of an origin are not taken now, or None
         @param durable: given each new job, packed, as soon as it is durable
@@ -83,6 +85,7 @@ class Submission:
         """
         self._turns = turns
         self._checker = checker
+        self._look_up = look_up
         self._max_size = max_size
         self._host = host
         self._journal = journal
@@ -143,19 +146,35 @@ class Submission:
         if refused is not None:
             raise refused
         self._on_their_way += len(jobs)
-        prepared = self._turns.complete(self._prepare(jobs, options, origin, request))
+        checked = self._turns.complete(self._checker.check(jobs, options, any_priority=origin.admin))
+        checked.addCallback(self._resolve)
+        prepared = checked.addCallback(
+            lambda checked: self._turns.complete(self._prepare(checked, options, origin, request))
+        )
         answer: Deferred[Answer] = prepared.addCallback(self._record, origin)
         answer.addBoth(self._arrived, len(jobs))
         return answer
+
+    def _resolve(self, checked: list[CheckedJob]) -> list[CheckedJob] | Deferred[list[CheckedJob]]:
+        unresolved = [job for job in checked if job.unresolved]
+        if not unresolved:
+            return checked
+
+        def resolve() -> list[CheckedJob]:
+            for job in unresolved:
+                job.resolve()
+            return checked
+
+        # A path may be on a file system that does not answer.
+        return self._look_up(resolve)
 
     def _arrived(self, result: Answer | Failure, count: int) -> Answer | Failure:
         self._on_their_way -= count
         return result
 
     def _prepare(
-        self, jobs: Sequence[object], options: Mapping[str, object], origin: Origin, request: list[Any] | None
+        self, checked: list[CheckedJob], options: Mapping[str, object], origin: Origin, request: list[Any] | None
     ) -> Generator[None, None, _Prepared]:
-        checked = yield from self._checker.check(jobs, options, any_priority=origin.admin)
         if options.get("dry_run"):
             return _Prepared([None] * len(checked), [], b"")
         # Whoever drops a file gets no answer, so none of its jobs may be refused alone.

@@ -6,7 +6,8 @@ What is asked of them lives in `jqueue.sched.queries`, when they are archived in
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -20,6 +21,8 @@ from jqueue.store.jobfiles import JobFiles, Source
 from jqueue.store.logfiles import LogFiles, encode_line
 from jqueue.store.statedir import StateDirectory
 from jqueue.store.thread import FileThread, InlineThread
+
+T = TypeVar("T")
 
 
 class History:
@@ -63,6 +66,10 @@ class History:
             except (StateError, KeyError, IndexError, TypeError, ValueError, AttributeError) as problem:
                 self._log.error("The file of job {job_id} cannot be read: {problem}", job_id=job_id, problem=problem)
         return found
+
+    def look_up(self, function: Callable[[], T]) -> Deferred[T]:
+        """Runs a function that asks the file system, in the reader thread."""
+        return self._reader.call(function)
 
     def archived_ids(self) -> Deferred[list[int]]:
         """The ids of all archived jobs, ascending."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -168,11 +168,11 @@ class Steps(SteppedWorkers):
     """Steps that stop at a pause point wait until they may go on; any of them may be performed next."""
 
     def perform(self, index: int = 0) -> None:
-        step, done = self.steps.pop(index)
+        task = step, done = self.steps.pop(index)
         try:
             result: object = step()
         except Parked:
-            self.steps.insert(index, (step, done))
+            self.steps.insert(index, task)
             return
         except Exception:
             result = Failure()
@@ -240,6 +240,9 @@ class Disk:
         asked, self.asked = self.asked, []
         for done, found in asked:
             done.callback(found)
+
+    def look_up(self, function: Callable[[], T]) -> Deferred[T]:
+        return execute(function)
 
     def archived_ids(self) -> Deferred[list[int]]:
         return succeed(sorted(self.archived))
@@ -410,10 +413,14 @@ class Rig:
         self.settle()
 
     def finish(self) -> None:
-        """Runs all code there is until there is no more."""
+        """Runs all code that can run until there is no more."""
         self.settle()
-        while self.workers.steps:
-            self.step()
+        index = 0
+        while index < len(self.workers.steps):
+            before = self.workers.steps[index]
+            self.step(index)
+            stays = index < len(self.workers.steps) and self.workers.steps[index] is before
+            index = index + 1 if stays else 0
 
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
