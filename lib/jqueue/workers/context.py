@@ -9,12 +9,14 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from jqueue.errors import JobCanceled, ShuttingDown
+from jqueue.jobs.storable import storable
 from jqueue.workers.command import run_command
 from jqueue.workers.control import SHUTDOWN, Control
 from jqueue.workers.mailbox import Mailbox
@@ -26,6 +28,7 @@ T = TypeVar("T")
 _UNWRITTEN_LOG_LINES = 200  # a faster opcode waits until the log file has caught up
 _PROGRESS_INTERVAL = 0.1
 _ANSWER_INTERVAL = 1.0  # seconds between two looks whether an answer can still come
+_MAX_SAVED = 64 << 10  # bytes of what an opcode saves: each assignment writes all of it to the journal
 
 LogLine = tuple[float, str, Any]
 """Wall time in seconds, type, message."""
@@ -60,7 +63,7 @@ class Saved(MutableMapping[str, Any]):
         @param values: what was saved before
         @param store: makes a state durable; returns when it is
         """
-        self._values = dict(values)
+        self._values = deepcopy(dict(values))
         self._store = store
 
     def __getitem__(self, key: str) -> Any:
@@ -114,7 +117,7 @@ class Context:
         self.attempt = attempt
         self.dry_run = dry_run
         self.run_directory = run_directory
-        self.saved: MutableMapping[str, Any] = Saved(saved, lambda values: self._ask(desk.save, values))
+        self.saved: MutableMapping[str, Any] = Saved(saved, self._save)
         self.ran_command = False
         """Whether there may be something in the run directory."""
         self._control = control
@@ -221,6 +224,9 @@ class Context:
             control=self._control,
             log=self.log,
         )
+
+    def _save(self, values: Mapping[str, Any]) -> None:
+        self._ask(self._desk.save, storable(values, _MAX_SAVED, "What the opcode saves"))
 
     def _ask(self, function: Callable[..., Deferred[T]], *arguments: Any) -> T:
         answered = threading.Event()

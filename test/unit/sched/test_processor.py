@@ -84,6 +84,15 @@ def test_a_result_that_cannot_be_stored_is_an_error_of_the_opcode() -> None:
     assert "larger than" in rig.result(job_id)[1][0]
 
 
+def test_what_cannot_be_saved_is_an_error_of_the_opcode_and_is_not_saved() -> None:
+    rig = Rig()
+    job_id = rig.submit_one(op(saves="x" * 65_536))
+    rig.finish()
+    assert rig.status(job_id) == "error"
+    assert "What the opcode saves is larger than 65536 bytes" in rig.result(job_id)[1][0]
+    assert rig.job(job_id).ops[0].saved is None
+
+
 def test_an_opcode_whose_class_is_gone_ends_the_job() -> None:
     rig = Rig(start=False)
     job_id = rig.submit_one(op())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -364,6 +365,26 @@ def test_an_assignment_that_could_not_be_made_durable_has_not_happened(scene: Sc
     with pytest.raises(OpExecError, match="cannot be stored"):
         del scene.ctx.saved["kept"]
     assert dict(scene.ctx.saved) == {"kept": 1}
+
+
+@pytest.mark.parametrize("value", (math.nan, b"bytes", {1, 2}, object(), "x" * 65_536))
+def test_what_cannot_be_stored_is_an_error_of_the_assignment_and_nothing_is_saved(scene: Scene, value: object) -> None:
+    with pytest.raises(OpExecError, match=r"^What the opcode saves (cannot be stored: .|is larger than 65536 bytes)"):
+        scene.ctx.saved["offset"] = value
+    assert (scene.desk.durable, dict(scene.ctx.saved)) == ([], {"kept": 1})
+
+
+def test_what_is_saved_does_not_change_with_what_the_code_does_to_it_later(scene: Scene) -> None:
+    found = [1]
+    scene.ctx.saved["found"] = found
+    found.append(2)
+    assert scene.desk.durable == [{"kept": 1, "found": [1]}]
+
+
+def test_what_was_saved_before_belongs_to_the_job_and_is_not_changed_in_place() -> None:
+    saved = {"found": [1]}
+    Scene(saved).ctx.saved["found"].append(2)
+    assert saved == {"found": [1]}
 
 
 def test_what_was_never_saved_cannot_be_removed(scene: Scene) -> None:
