@@ -24,6 +24,7 @@ MAX_LEVELS: Final = 10
 """How deep a filter may be nested, counting the comparison at the bottom."""
 
 _MAX_PATTERN: Final = 1000
+_SEARCH_SECONDS: Final = 0.02
 _TIMESTAMP: Final = "timestamp"
 
 JOB_KINDS: Final[dict[str, str]] = {
@@ -132,15 +133,21 @@ def _search(part: list[Any], name: str, kind: str, pattern: Any) -> Predicate:
         _malformed(part, f"field '{name}' is not text")
     if not isinstance(pattern, str) or len(pattern) > _MAX_PATTERN:
         _malformed(part, f"a regular expression of at most {_MAX_PATTERN} characters expected")
+    # Only who searches pays for the import; unlike `re` it gives up on a pattern that would run for ever.
+    import regex
+
     try:
-        search = re.compile(pattern).search
-    except (re.error, OverflowError, RecursionError) as error:
+        search = regex.compile(pattern).search
+    except (regex.error, OverflowError, RecursionError) as error:
         _malformed(part, f"not a regular expression: {error}")
 
     def found(get: Getter) -> bool:
         value = get(name)
         texts = value if isinstance(value, (list, tuple)) else (value,)
-        return any(isinstance(text, str) and search(text) is not None for text in texts)
+        try:
+            return any(isinstance(text, str) and search(text, timeout=_SEARCH_SECONDS) is not None for text in texts)
+        except TimeoutError:
+            _malformed(part, "this regular expression takes too long; write it without repeats inside repeats")
 
     return found
 

@@ -300,3 +300,9 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     except errors.ParameterError:
         return
     assert isinstance(result, list)
+
+
+def test_a_search_that_would_run_for_ever_is_given_up() -> None:
+    predicate = compile_filter(["=~", "name", "(a+)+$"])
+    with pytest.raises(errors.OpPrereqError, match="takes too long"):
+        predicate({"name": "a" * 60 + "!"}.__getitem__)
