@@ -110,10 +110,12 @@ def test_declared_locks_that_are_not_free_are_asked_for_in_one_request_with_the_
     job_id = scene.daemon.submit(declaring(scene, "u1", own="u2"))
     assert scene.waits(job_id, "lock")["lock"] == "resource/u1"
     assert scene.daemon.status(job_id) == "waiting"
-    scene.hold("passing", locks=resource(u2="exclusive"))  # what it had is given back, it holds nothing
+    passing = scene.hold("passing", locks=resource(u2="exclusive"))  # what it had is given back, it holds nothing
     younger = scene.daemon.submit({"OP_ID": "OP_TEST_DUMMY", "locks": resource(u1="exclusive")})
     scene.waits(younger, "lock")
-    scene.open("passing", "first")
+    scene.open("passing")
+    scene.daemon.wait_for(passing, "success")
+    scene.open("first")
     assert [scene.daemon.wait_for(each) for each in (job_id, younger)] == ["success"] * 2
     assert scene.order(younger, job_id) == [job_id, younger]
     assert scene.traced() == [f"declare {job_id} u1", f"declare {job_id} u1", f"exec {job_id}"]
