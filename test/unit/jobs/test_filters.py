@@ -303,6 +303,6 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 def test_a_search_that_would_run_for_ever_is_given_up() -> None:
-    predicate = compile_filter(["=~", "name", "(a+)+$"])
+    predicate = compile_filter(["=~", "name", "^(a|aa)+$"])
     with pytest.raises(errors.OpPrereqError, match="takes too long"):
-        predicate({"name": "a" * 60 + "!"}.__getitem__)
+        predicate({"name": "a" * 200 + "!"}.__getitem__)
