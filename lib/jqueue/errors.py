@@ -8,13 +8,13 @@ What an error looks like in a particular protocol's frame does not live here, se
 
 from __future__ import annotations
 
+import errno
 from typing import Any, ClassVar
 
 WRONG_INPUT = "wrong_input"
 WRONG_STATE = "wrong_state"
 UNKNOWN_ENTITY = "unknown_entity"
 ALREADY_EXISTS = "already_exists"
-INSUFFICIENT_RESOURCES = "insufficient_resources"
 TEMPORARILY_UNAVAILABLE = "temp_insufficient_resources"
 INTERNAL_ERROR = "internal_error"
 ENVIRONMENT_ERROR = "environment_error"
@@ -168,6 +168,17 @@ class WaitTimeout(GenericError):
 
     exit_status = 124
     default_code = WRONG_STATE
+
+
+def from_disk(problem: OSError, what: str) -> DiskFull | StateError:
+    """Says what a disk call that failed means to whoever asked for it.
+
+    @param what: what could not be done, naming the job or file
+    """
+    reason = problem.strerror or str(problem)
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"{what}: {reason}; free some space")
+    return StateError(f"{what}: {reason}; check {problem.filename or 'the disk'}")
 
 
 def _all_classes(root: type[GenericError]) -> dict[str, type[GenericError]]:

@@ -29,7 +29,6 @@ with warnings.catch_warnings():
 for _handler in list(logging.getLogger("pyinotify").handlers):
     logging.getLogger("pyinotify").removeHandler(_handler)
 
-MODIFY: int = pyinotify.IN_MODIFY
 CREATE: int = pyinotify.IN_CREATE
 CLOSE_WRITE: int = pyinotify.IN_CLOSE_WRITE
 MOVED_TO: int = pyinotify.IN_MOVED_TO

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from jqueue.errors import StateError
+from jqueue.errors import StateError, from_disk
 from jqueue.store.files import Files
 from jqueue.store.statedir import StateDirectory
 from jqueue.store.thread import FileThread, InlineThread
@@ -74,7 +74,7 @@ class Control:
         """Drains the queue or opens it again, durably.
 
         @param reason: any text, shown to whoever is refused; None opens the queue
-        @return: fires once it is on the disk and in `drained`; fails with an `OSError` or a `StateError`
+        @return: fires once it is on the disk and in `drained`; fails with `DiskFull` or `StateError`
         """
         shown = None if reason is None else clean_reason(reason.encode("utf-8", "backslashreplace"))
         written = self._thread.call(write_drained, self._state, self._files, reason)
@@ -150,8 +150,8 @@ def write_drained(state: StateDirectory, files: Files, reason: str | None) -> No
     """Makes or removes the file, durably; a link in its place is replaced or removed, not followed.
 
     @param reason: None removes it
-    @raise StateError: a directory is in its place
-    @raise OSError: it could not be done
+    @raise StateError: a directory is in its place, or the disk failed
+    @raise DiskFull: there is no space
     """
     try:
         if reason is not None:
@@ -162,7 +162,9 @@ def write_drained(state: StateDirectory, files: Files, reason: str | None) -> No
             for name in NAMES:
                 with suppress(FileNotFoundError):
                     files.unlink(state.control / name)
+        files.fsync_directory(state.control)
     except IsADirectoryError as error:
         where = error.filename2 or error.filename
         raise StateError(f"{where} is a directory: the queue stays drained until you remove it") from error
-    files.fsync_directory(state.control)
+    except OSError as error:
+        raise from_disk(error, f"{state.drained} cannot be changed") from error

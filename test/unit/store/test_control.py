@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from jqueue.errors import StateError
+from jqueue.errors import DiskFull, GenericError, StateError
 from jqueue.store.control import Control
 from jqueue.store.files import Files
 from jqueue.store.statedir import StateDirectory
@@ -172,12 +172,20 @@ def test_setting_is_durable_before_it_is_told(rig: Rig, monkeypatch: pytest.Monk
     assert calls == ["fsync", "rename", "fsync_directory", "told"]
 
 
-def test_a_setting_that_fails_changes_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call", ["write_file", "rename", "fsync_directory"])
+@pytest.mark.parametrize(
+    "number, expected", [(errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EIO, StateError)]
+)
+def test_a_setting_that_fails_changes_nothing_and_says_why(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, call: str, number: int, expected: type[GenericError]
+) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(rig.files, "write_file", refuse)
-    assert isinstance(outcome(rig.control.set("x")), OSError)
+    monkeypatch.setattr(rig.files, call, refuse)
+    error = outcome(rig.control.set("x"))
+    assert type(error) is expected
+    assert f"{rig.state.drained} cannot be changed: {os.strerror(number)}; " in str(error)
     assert (rig.control.drained, rig.changes) == (None, [])
 
 
