@@ -15,7 +15,7 @@ from typing import Any
 
 from jqueue.client.blocking import Connection
 from jqueue.client.messages import Response
-from jqueue.errors import DaemonUnreachable
+from jqueue.errors import DaemonUnreachable, ShuttingDown
 from jqueue.jobs.status import FINALIZED
 
 from ..integration.daemon import Pipeline
@@ -73,7 +73,9 @@ class Client:
                 if not answers:
                     return
                 for number, answer in answers.items():
-                    self._waiting.pop(number)(answer)
+                    taken = self._waiting.pop(number)
+                    if not isinstance(answer.error, ShuttingDown):  # else it is as if it had not been answered
+                        taken(answer)
         except (BrokenPipeError, ConnectionResetError):
             return
         finally:
@@ -109,22 +111,18 @@ class Client:
         )
 
     def _submitted(self, told: Told, answer: Response) -> None:
-        assert answer.error is None, answer.error
         told.job_id = answer.result
 
     def _canceled(self, told: Told, answer: Response) -> None:
-        assert answer.error is None, answer.error
         told.canceled = told.canceled or answer.result[0]
 
     def _prioritised(self, told: Told, wish: Wish, answer: Response) -> None:
-        assert answer.error is None, answer.error
         if answer.result[0]:
             del told.priorities[: told.priorities.index(wish)]
         else:
             told.priorities.remove(wish)
 
     def _archived(self, told: Told, answer: Response) -> None:
-        assert answer.error is None, answer.error
         told.archived = answer.result
         told.archive_sent = answer.result
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -116,10 +117,17 @@ def test_every_promise_holds_over_kills_in_the_middle_of_requests(
         observer = Observer(daemon.socket)
         threads = at_once(observer.live, observer.poll, *(client.live for client in clients))
         time.sleep(chance.uniform(0.1, 0.8))
+        if chance.random() < 0.3:
+            daemon.signal(signal.SIGTERM)
+            time.sleep(chance.uniform(0.0, 0.3))
         daemon.kill()
         for thread in threads:
             thread.join()
         in_files = statuses_in_files(daemon)
+        if chance.random() < 0.5:
+            daemon.spawn()
+            time.sleep(chance.uniform(0.2, 0.8))  # in the middle of its recovery, or soon after
+            daemon.kill()
         daemon.start()
         told = [each for client, start in zip(clients, already, strict=True) for each in client.told[start:]]
         send_again(daemon, told)
