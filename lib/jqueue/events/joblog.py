@@ -37,7 +37,7 @@ class JobLogs:
         """
         self._write_entries = write
         self._memory = memory
-        self._written = written
+        self._tell = written
         self._serials: dict[int, int] = {}
         self._tails: dict[int, deque[Entry]] = {}
         self._unwritten: dict[int, list[Entry]] = {}
@@ -51,6 +51,12 @@ class JobLogs:
     def serial(self, job_id: int) -> int:
         """The serial that a job used last."""
         return self._serials.get(job_id, 0)
+
+    def written(self, job_id: int) -> int:
+        """The serial of the last entry of a job that is in the file; 0 if memory has none of them."""
+        tail = self._tails.get(job_id)
+        serial: int = tail[-1][1] if tail else 0
+        return serial
 
     def add(self, job_id: int, op_index: int, lines: Sequence[tuple[float, str, Any]]) -> Deferred[None]:
         """Adds entries.
@@ -100,7 +106,7 @@ class JobLogs:
             for job_id, entries in batch.items():
                 if job_id in self._serials:
                     self._tails.setdefault(job_id, deque(maxlen=self._memory)).extend(entries)
-                self._written(job_id, entries)
+                self._tell(job_id, entries)
             for done in waiting:
                 done.callback(None)
             self._writing = False

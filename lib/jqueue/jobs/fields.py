@@ -1,7 +1,7 @@
 """The fields of a job that can be asked for: Ganeti's, and ours behind them.
 
 What only the running daemon knows is asked of the job's queue, if it has the method for it: `progress(job_id)`,
-`lifecycle(job)`, `summary(input)`. Filters over fields live in `jqueue.jobs.filters`.
+`lifecycle(job)`, `log_serial(job)`, `summary(input)`. Filters over fields live in `jqueue.jobs.filters`.
 """
 
 from __future__ import annotations
@@ -99,6 +99,11 @@ def _lifecycle(job: _QueuedJob) -> str:
     return ask(job)
 
 
+def _log_serial(job: _QueuedJob) -> int:
+    ask: Callable[[_QueuedJob], int] | None = getattr(job.queue, "log_serial", None)
+    return job.log_serial if ask is None else ask(job)
+
+
 def _logs(job: _QueuedJob) -> list[list[list[Any]]]:
     return [[[serial, list(when), *rest] for serial, when, *rest in op.log] for op in job.ops]
 
@@ -165,7 +170,7 @@ FIELDS: Final[dict[str, Field]] = {
         Field("speed", "Speed", NUMBER, "Limit in units a second, 0 for none", lambda job: job.speed),
         Field("auto_finalize", "AutoFinalize", BOOL, "Whether the job ends by itself", lambda job: job.auto_finalize),
         Field("auto_dismiss", "AutoDismiss", BOOL, "Whether the job is archived at once", lambda job: job.auto_dismiss),
-        Field("log_serial", "LogSerial", NUMBER, "Serial of the last log entry", lambda job: job.log_serial),
+        Field("log_serial", "LogSerial", NUMBER, "Serial of the last log entry", _log_serial),
     )
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jqueue.errors import GenericError
+from jqueue.events.joblog import JobLogs
 from jqueue.jobs import fields
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.lifecycle import lifecycle
@@ -16,13 +17,14 @@ from jqueue.sched.execution import Execution
 class Host:
     """The `queue` of every live job."""
 
-    def __init__(self, wall: Callable[[], float], registry: Registry) -> None:
+    def __init__(self, wall: Callable[[], float], registry: Registry, logs: JobLogs) -> None:
         """Makes it; the processor puts its executions in later.
 
         @param wall: wall time in seconds
         """
         self.time = wall
         self._registry = registry
+        self._logs = logs
         self.executions: Mapping[int, Execution] = {}
 
     def is_stoppable(self, state: Mapping[str, Any]) -> bool:
@@ -44,6 +46,10 @@ class Host:
         """The lifecycle state of a job, with what only the running daemon knows."""
         execution = self.executions.get(job.id)
         return lifecycle(job, paused_now=execution is not None and not execution.holds_slot)
+
+    def log_serial(self, job: _QueuedJob) -> int:
+        """The serial of the last entry in a job's log; what is published of a running job is behind."""
+        return max(job.log_serial, self._logs.written(job.id))
 
     def summary(self, state: Mapping[str, Any]) -> str:
         """An opcode in one word."""

@@ -56,7 +56,8 @@ class JobQueue:
         self.registry = registry
         self.stopping = False
         self._started = outside.clock.seconds()
-        self.host = Host(outside.wall, registry)
+        self.logs = JobLogs(outside.history.write_log, memory=config.log.memory, written=self._logged)
+        self.host = Host(outside.wall, registry, self.logs)
         self.table = JobTable(self.host, config.queue.keep_in_memory)
         self.edits = Edits(self.table, outside.journal, self._published)
         self.ready = ReadyHeap(config.queue.age_step)
@@ -64,7 +65,6 @@ class JobQueue:
         self.identities: set[Identity] = set()
         self.bus = Bus()
         self.waiters = ChangeWaiters()
-        self.logs = JobLogs(outside.history.write_log, memory=config.log.memory, written=self._logged)
         self.locks = self._make_locks()
         self._slots = Slots(config.workers.size)
         self.gates = Gates(

@@ -201,3 +201,12 @@ def test_entries_that_are_not_written_when_their_job_is_forgotten_are_told_but_n
     assert (disk.told, disk.ended) == ([(1, [1]), (1, [2])], ["first", "second"])
     assert disk.recent(1, None) is None
     assert disk.logs._tails == {}
+
+
+def test_the_serial_that_is_written_follows_the_file_and_not_what_is_on_its_way(disk: Disk) -> None:
+    disk.logs.start(7, 1000)
+    assert disk.logs.written(7) == 0
+    disk.add(7, "a", "b")
+    assert (disk.logs.serial(7), disk.logs.written(7)) == (1002, 0)
+    disk.wrote()
+    assert disk.logs.written(7) == 1002

@@ -1,0 +1,54 @@
+"""What questions about jobs are answered from while they run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from jqueue.events.joblog import Entry
+
+from .rig import START, Disk, Rig, op
+
+
+class SlowLog(Disk):
+    """Log files that are written when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[Deferred[None]] = []
+
+    def write_log(self, entries: dict[int, list[Entry]]) -> Deferred[None]:
+        super().write_log(entries)
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+
+def ask(rig: Rig, job_id: int, *fields: str) -> list[Any]:
+    (row,) = rig.now(rig.queue.query_jobs([job_id], list(fields), None))
+    return list(row)
+
+
+def log(rig: Rig, job_id: int, *lines: str) -> None:
+    rig.queue.logs.add(job_id, 0, [(START, "message", line) for line in lines])
+
+
+def test_the_log_serial_of_a_running_job_is_that_of_its_last_line() -> None:
+    rig = Rig()
+    job_id = rig.submit_one(op())
+    assert ask(rig, job_id, "log_serial") == [0]
+    log(rig, job_id, "one", "two")
+    assert ask(rig, job_id, "status", "log_serial") == ["running", 2]
+    rig.finish()
+    assert ask(rig, job_id, "status", "log_serial") == ["success", 3]
+
+
+def test_the_log_serial_counts_no_line_that_cannot_be_read_yet() -> None:
+    disk = SlowLog()
+    rig = Rig(disk=disk)
+    job_id = rig.submit_one(op())
+    log(rig, job_id, "one")
+    log(rig, job_id, "two")
+    assert ask(rig, job_id, "log_serial") == [0]
+    disk.waiting.pop().callback(None)
+    assert ask(rig, job_id, "log_serial") == [1]
