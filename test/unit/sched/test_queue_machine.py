@@ -22,7 +22,7 @@ from jqueue.sched.submission import Answer
 
 from .rig import START, Rig, op
 
-SIZE = 2
+SIZE = 3
 UNITS = 3
 
 lock_modes: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
@@ -174,6 +174,12 @@ class QueueMachine(RuleBasedStateMachine):
     def unfinished(self) -> list[int]:
         return sorted(self.rig.queue.table.unfinished)
 
+    def interesting(self) -> list[int]:
+        """Unfinished jobs, first those that are in the middle of something."""
+        processor = self.rig.queue.processor
+        busy = [*processor.parked, *processor.executions]
+        return [*busy, *(job_id for job_id in self.unfinished() if job_id not in busy)]
+
     def verb(self, answer: Deferred[tuple[bool, str]], job_id: int, *, ends: bool = False) -> None:
         rig = self.rig
 
@@ -187,13 +193,13 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.rig.queue.table.unfinished)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        job_id = data.draw(st.sampled_from(self.unfinished()))
+        job_id = data.draw(st.sampled_from(self.interesting()))
         self.verb(self.rig.queue.cancel(job_id, False, False), job_id, ends=True)
 
     @precondition(lambda self: self.rig.queue.table.unfinished)
-    @rule(data=st.data(), resume=st.booleans())
+    @rule(data=st.data(), resume=st.sampled_from([False, False, True]))
     def pause(self, data: st.DataObject, resume: bool) -> None:
-        job_id = data.draw(st.sampled_from(self.unfinished()))
+        job_id = data.draw(st.sampled_from(self.interesting()))
         self.verb(self.rig.queue.resume(job_id) if resume else self.rig.queue.pause(job_id), job_id)
 
     @precondition(lambda self: self.rig.queue.table.unfinished)
