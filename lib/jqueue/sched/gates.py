@@ -31,6 +31,7 @@ LOOKUP = "lookup"
 BROKEN = "broken"
 
 _LONGEST_TIMER = 600.0  # a wall clock may jump; look again at least this often
+_LOOK_UP_AGAIN = 5.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Gates:
         self._archived_status = archived_status
         self._wake = wake
         self._archived: dict[int, dict[int, str | None]] = {}
+        self._not_looked_up: dict[int, Failure] = {}
         self._timers: dict[int, IDelayedCall] = {}
         self.dependencies = Dependencies(lambda job_id: status_of(job_id) or UNKNOWN)
 
@@ -99,6 +101,7 @@ class Gates:
         """Forgets what a job waits for."""
         self.dependencies.forget(job_id)
         self._archived.pop(job_id, None)
+        self._not_looked_up.pop(job_id, None)
         timer = self._timers.pop(job_id, None)
         if timer is not None and timer.active():
             timer.cancel()
@@ -113,12 +116,14 @@ class Gates:
             case Verdict.WAIT:
                 return Wait(DEPENDENCY, f"job {result.dep_id} has not ended yet", self._clock.seconds())
             case Verdict.LOOKUP:
-                self._look_up(job_id, result)
+                if job_id not in self._not_looked_up:
+                    self._look_up(job_id, result)
                 if result.dep_id in self._archived.get(job_id, {}):  # answered at once
                     return self._check_dependencies(job_id, depends)
-                return Wait(
-                    LOOKUP, f"job {result.dep_id} is looked up in the archive", self._clock.seconds(), shown=False
-                )
+                text = f"job {result.dep_id} is looked up in the archive"
+                if (failure := self._not_looked_up.get(job_id)) is not None:
+                    text += f", which failed and is tried again: {failure.getErrorMessage()}"
+                return Wait(LOOKUP, text, self._clock.seconds(), shown=False)
             case Verdict.CANCEL:
                 return End(None)
             case _:
@@ -127,14 +132,18 @@ class Gates:
     def _look_up(self, job_id: int, result: Result) -> None:
         dep_id = result.dep_id
 
-        def found(status: str | None | Failure) -> None:
-            if isinstance(status, Failure):
-                self._log.failure("Job {dep_id} could not be looked up in the archive", status, dep_id=dep_id)
-                status = None
+        def found(status: str | None) -> None:
             self._archived.setdefault(job_id, {})[dep_id] = status
             self._wake(job_id)
 
-        self._archived_status(dep_id).addBoth(found)
+        def failed(failure: Failure) -> None:
+            # Nobody knows how it ended, so the job must not end by that.
+            self._log.error("Job {dep_id} could not be looked up: {failure}", dep_id=dep_id, failure=failure)
+            self._not_looked_up[job_id] = failure
+            self._wake_in(job_id, _LOOK_UP_AGAIN)
+            self._wake(job_id)
+
+        self._archived_status(dep_id).addCallbacks(found, failed)
 
     def _check_time(self, job: _QueuedJob, opcode: OpCode) -> Wait | None:
         op = job.ops[outcome.current(job)]
@@ -147,11 +156,18 @@ class Gates:
             return None
         when = _point_in_time(at)
         text = f"attempt {op.attempt + 1} starts at {when}" if kind == RETRY else f"it is not to start before {when}"
-        old = self._timers.pop(job.id, None)
+        self._wake_in(job.id, min(left, _LONGEST_TIMER))
+        return Wait(kind, text, self._clock.seconds())
+
+    def _wake_in(self, job_id: int, seconds: float) -> None:
+        def wake() -> None:
+            self._not_looked_up.pop(job_id, None)
+            self._wake(job_id)
+
+        old = self._timers.pop(job_id, None)
         if old is not None and old.active():
             old.cancel()
-        self._timers[job.id] = self._clock.callLater(min(left, _LONGEST_TIMER), self._wake, job.id)
-        return Wait(kind, text, self._clock.seconds())
+        self._timers[job_id] = self._clock.callLater(seconds, wake)
 
 
 def _point_in_time(seconds: float) -> str:

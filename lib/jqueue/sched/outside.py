@@ -12,10 +12,11 @@ from typing import Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from jqueue.errors import StateError
 from jqueue.events.joblog import Entry
 from jqueue.jobs.job import Queue, _QueuedJob
 from jqueue.sched.execution import MakeContext
-from jqueue.store.interface import RecordJournal
+from jqueue.store.interface import Loaded, RecordJournal
 from jqueue.store.jobfiles import Source
 from jqueue.turns import Turns
 from jqueue.workers.pool import Workers
@@ -37,7 +38,7 @@ class JobFiles(Protocol):
 class History(Protocol):
     """Finished jobs, logs and the archive; see `jqueue.store.history.History`."""
 
-    def load(self, job_ids: Iterable[int], queue: Queue | None = None) -> Deferred[dict[int, _QueuedJob]]: ...
+    def load(self, job_ids: Iterable[int], queue: Queue | None = None) -> Deferred[Loaded]: ...
     def look_up(self, function: Callable[[], T]) -> Deferred[T]: ...
     def archived_ids(self) -> Deferred[list[int]]: ...
     def log(self, job_id: int, newer_than: int, limit: int) -> Deferred[list[Entry]]: ...
@@ -73,3 +74,15 @@ class Outside:
     make_context: MakeContext
     post: Callable[[Callable[[], None]], None]
     """Has a function called on the reactor thread, from any thread."""
+
+
+def job_in(found: Loaded, job_id: int) -> _QueuedJob | None:
+    """Takes a job out of what was loaded.
+
+    @return: None for a job that is nowhere
+    @raise StateError: its file cannot be read, so nobody knows
+    """
+    job = found.get(job_id)
+    if isinstance(job, StateError):
+        raise job
+    return job

@@ -22,7 +22,7 @@ from jqueue.jobs.filters import compile_filter
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.rows import Row, RowStream
 from jqueue.jobs.status import QUEUED, RUNNING, WAITING
-from jqueue.sched.outside import History
+from jqueue.sched.outside import History, job_in
 from jqueue.sched.table import FinishedRow, JobTable
 from jqueue.sched.verbs import lost
 
@@ -61,6 +61,7 @@ class Queries:
         @param qfilter: keeps only the jobs that it is true for; None keeps all
         @return: for a job that is nowhere its id, then nulls
         @raise OpPrereqError: an unknown field, a filter that is none
+        @raise StateError: the file of a job cannot be read
         """
         for name in fields:
             job_fields.get(name)
@@ -102,7 +103,7 @@ class Queries:
             except _OnDisk:
                 on_disk.append(job_id)
         if on_disk:
-            loaded = await self._load(on_disk, "oplog" in fields)
+            loaded = await self._load(on_disk, "oplog" in fields, all_or_none=keep_missing)
             for job_id, job in loaded.items():
                 kept = predicate is None or predicate(job_getter(job))
                 found[job_id] = job.GetInfo(fields) if kept else None
@@ -116,10 +117,15 @@ class Queries:
                 rows.append([job_id if name == "id" else None for name in fields])
         return rows
 
-    async def _load(self, ids: Sequence[int], with_logs: bool) -> dict[int, _QueuedJob]:
-        here = {job_id: job for job_id in ids if (job := self._table.get(job_id)) is not None}
-        loaded = await self._history.load([job_id for job_id in ids if job_id not in here])
-        jobs = {**loaded, **here}
+    async def _load(self, ids: Sequence[int], with_logs: bool, all_or_none: bool) -> dict[int, _QueuedJob]:
+        """@param all_or_none: fail also for a file that is damaged, which otherwise hides no other job"""
+        jobs = {job_id: job for job_id in ids if (job := self._table.get(job_id)) is not None}
+        loaded = await self._history.load([job_id for job_id in ids if job_id not in jobs])
+        for job_id, found in loaded.items():
+            if isinstance(found, _QueuedJob):
+                jobs[job_id] = found
+            elif all_or_none or isinstance(found.__cause__, OSError):
+                raise found
         if with_logs:
             return {job_id: await self._with_log(job) for job_id, job in jobs.items()}
         return jobs
@@ -211,7 +217,7 @@ class Queries:
         self, job_id: int, fields: Sequence[str], prev_info: object, prev_serial: int | None
     ) -> tuple[list[Any], list[Entry], bool] | None:
         """@return: the values, new log entries, whether that is worth telling; None for a job that is nowhere"""
-        job = self._table.get(job_id) or (await self._history.load([job_id])).get(job_id)
+        job = self._table.get(job_id) or job_in(await self._history.load([job_id]), job_id)
         if job is None:
             return None
         values = job.GetInfo(fields)

@@ -30,7 +30,7 @@ from jqueue.sched.edits import Edits
 from jqueue.sched.execution import Execution
 from jqueue.sched.gates import Gates
 from jqueue.sched.host import Host
-from jqueue.sched.outside import Outside
+from jqueue.sched.outside import Outside, job_in
 from jqueue.sched.processor import Processor, Slots
 from jqueue.sched.queries import Queries
 from jqueue.sched.ready import ReadyHeap
@@ -40,6 +40,7 @@ from jqueue.sched.snapshot import Identity
 from jqueue.sched.submission import Answer, Origin, Submission
 from jqueue.sched.table import JobTable
 from jqueue.sched.verbs import Verbs, again, lost
+from jqueue.store.interface import Loaded
 
 T = TypeVar("T")
 
@@ -187,9 +188,10 @@ class JobQueue:
         self._log.error("Could not {what}: {failure}", what=what, failure=failure)
 
     def _archived_status(self, job_id: int) -> Deferred[str | None]:
-        def status(found: dict[int, _QueuedJob]) -> str | None:
+        def status(found: Loaded) -> str | None:
+            job = job_in(found, job_id)
             # A file of an unfinished job that is not in the queue is of no use: nobody will ever finish it.
-            return found[job_id].CalcStatus() if job_id in found and found[job_id].final else None
+            return job.CalcStatus() if job is not None and job.final else None
 
         return self._outside.history.load([job_id]).addCallback(status)
 
@@ -323,7 +325,7 @@ class JobQueue:
         return self.report.explain(await self._whole(job_id))
 
     async def _whole(self, job_id: int) -> _QueuedJob:
-        job = self.table.get(job_id) or (await self._outside.history.load([job_id], self.host)).get(job_id)
+        job = self.table.get(job_id) or job_in(await self._outside.history.load([job_id], self.host), job_id)
         if job is None:
             raise lost(job_id)
         return job

@@ -6,18 +6,20 @@ What is asked of them lives in `jqueue.sched.queries`, when they are archived in
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable
+from heapq import merge
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from jqueue.errors import StateError
+from jqueue.errors import StateError, from_disk
 from jqueue.events.joblog import Entry
 from jqueue.jobs.job import Queue, _QueuedJob
 from jqueue.store.archive import archive_jobs, forget_job, iter_archived, load_job
 from jqueue.store.files import Files
-from jqueue.store.jobfiles import JobFiles, Source
+from jqueue.store.interface import Loaded
+from jqueue.store.jobfiles import JobFiles, Source, resolve
 from jqueue.store.logfiles import LogFiles, encode_line
 from jqueue.store.statedir import StateDirectory
 from jqueue.store.thread import FileThread, InlineThread
@@ -51,37 +53,72 @@ class History:
         self._writer = writer
         self._job_files = job_files
         self._log_files = log_files
+        self._leaving: dict[int, Source | None] = {}
+        self._not_moved: set[int] = set()
 
-    def load(self, job_ids: Iterable[int], queue: Queue | None = None) -> Deferred[dict[int, _QueuedJob]]:
-        """Loads jobs, live or archived; those that are nowhere, or cannot be read, are missing from the answer."""
-        return self._reader.call(self._load, list(job_ids), queue)
+    def load(self, job_ids: Iterable[int], queue: Queue | None = None) -> Deferred[Loaded]:
+        """Loads jobs, live, archived, or on their way into the archive."""
+        wanted = list(job_ids)
+        leaving = {job_id: self._leaving[job_id] for job_id in wanted if job_id in self._leaving}
+        return self._reader.call(self._load, wanted, leaving, queue)
 
-    def _load(self, job_ids: list[int], queue: Queue | None) -> dict[int, _QueuedJob]:
-        found = {}
+    def _load(self, job_ids: list[int], leaving: dict[int, Source | None], queue: Queue | None) -> Loaded:
+        found: Loaded = {}
         for job_id in job_ids:
             try:
-                loaded = load_job(self._state, job_id)
+                loaded = self._load_state(job_id, leaving)
                 if loaded is not None:
                     found[job_id] = _QueuedJob.Restore(queue, loaded[0], writable=False, archived=loaded[1])
-            except (StateError, KeyError, IndexError, TypeError, ValueError, AttributeError) as problem:
-                self._log.error("The file of job {job_id} cannot be read: {problem}", job_id=job_id, problem=problem)
+            except StateError as problem:
+                found[job_id] = problem
+            except (KeyError, IndexError, TypeError, ValueError, AttributeError) as problem:
+                text = f"the file of job {job_id} is damaged ({problem}); restore it from a backup or remove it"
+                found[job_id] = StateError(text)
+            if isinstance(unreadable := found.get(job_id), StateError):
+                self._log.error("Job {job_id} cannot be read: {problem}", job_id=job_id, problem=unreadable)
         return found
+
+    def _load_state(self, job_id: int, leaving: dict[int, Source | None]) -> tuple[dict[str, Any], bool] | None:
+        source = leaving.get(job_id)
+        if source is not None:
+            return resolve(job_id, source).Serialize(), True
+        loaded = load_job(self._state, job_id)
+        return None if loaded is None else (loaded[0], loaded[1] or job_id in leaving)
 
     def look_up(self, function: Callable[[], T]) -> Deferred[T]:
         """Runs a function that asks the file system, in the reader thread."""
         return self._reader.call(function)
 
     def archived_ids(self) -> Deferred[list[int]]:
-        """The ids of all archived jobs, ascending."""
-        return self._reader.call(lambda: list(iter_archived(self._state)))
+        """The ids of all archived jobs, ascending.
+
+        @return: fails with `StateError` if the archive cannot be read
+        """
+        leaving = sorted(self._leaving)
+        return self._reader.call(self._archived_ids, leaving)
+
+    def _archived_ids(self, leaving: list[int]) -> list[int]:
+        try:
+            return list(dict.fromkeys(merge(iter_archived(self._state), leaving)))
+        except OSError as problem:
+            raise from_disk(problem, f"{self._state.archive} cannot be read") from problem
 
     def log(self, job_id: int, newer_than: int, limit: int) -> Deferred[list[Entry]]:
-        """At most `limit` log entries of a job, oldest first."""
-        return self._reader.call(self._log_files.read, job_id, newer_than, limit)
+        """At most `limit` log entries of a job, oldest first.
+
+        @return: fails with `StateError` if the log cannot be read
+        """
+        return self._reader.call(self._read_log, self._log_files.read, job_id, newer_than, limit)
 
     def log_tail(self, job_id: int, count: int) -> Deferred[list[Entry]]:
-        """The last log entries of a job, oldest first."""
-        return self._reader.call(self._log_files.tail, job_id, count)
+        """The last log entries of a job, oldest first; fails as `log`."""
+        return self._reader.call(self._read_log, self._log_files.tail, job_id, count)
+
+    def _read_log(self, read: Callable[..., list[Entry]], job_id: int, *limits: int) -> list[Entry]:
+        try:
+            return read(job_id, *limits)
+        except OSError as problem:
+            raise from_disk(problem, f"the log of job {job_id} cannot be read") from problem
 
     def write_log(self, entries: dict[int, list[Entry]]) -> Deferred[None]:
         """Appends entries to the logs of their jobs."""
@@ -102,19 +139,45 @@ class History:
         return self._writer.call(self._log_files.repair, job_id)
 
     def archive(self, jobs: Iterable[tuple[int, Source | None]]) -> Deferred[None]:
-        """Moves the files of final jobs into the archive.
+        """Moves the files of final jobs into the archive; until that is done, `load` knows them as archived.
 
         @param jobs: each with its last state, which is written first, or None if its file is known to be up to date
+        @return: fires when it was done or tried; what could not be moved is `not_moved`
         """
-        chosen = list(jobs)
-        flushed = self._job_files.write_now([(job_id, source) for job_id, source in chosen if source is not None])
-        return flushed.addCallback(lambda _: self._writer.call(self._archive, [job_id for job_id, _ in chosen]))
+        chosen = dict(jobs)
+        self._leaving.update(chosen)
+        return Deferred.fromCoroutine(self._move(list(chosen)))
 
-    def _archive(self, job_ids: list[int]) -> None:
+    @property
+    def not_moved(self) -> Collection[int]:
+        """Archived jobs whose files could not be moved into the archive."""
+        return self._not_moved
+
+    def retry(self) -> Deferred[None]:
+        """Tries again to move what could not be moved into the archive."""
+        again, self._not_moved = self._not_moved, set()
+        return Deferred.fromCoroutine(self._move(list(again)))
+
+    async def _move(self, job_ids: list[int]) -> None:
+        if not job_ids:
+            return
+        sources = ((job_id, self._leaving[job_id]) for job_id in job_ids)
+        await self._job_files.write_now([(job_id, source) for job_id, source in sources if source is not None])
+        # A file that is behind must not be moved: the newer one would be written where the job is not any more.
+        failed = self._job_files.unwritten(job_ids)
+        failed |= await self._writer.call(self._archive, [job_id for job_id in job_ids if job_id not in failed])
+        self._not_moved |= failed
+        for job_id in job_ids:
+            if job_id not in failed:
+                del self._leaving[job_id]
+
+    def _archive(self, job_ids: list[int]) -> set[int]:
         for job_id in job_ids:
             self._log_files.close(job_id)
-        for job_id, problem in archive_jobs(self._state, self._files, job_ids).items():
+        missing = archive_jobs(self._state, self._files, job_ids)
+        for job_id, problem in missing.items():
             self._log.error("Job {job_id} has no file in the archive: {problem}", job_id=job_id, problem=problem)
+        return {job_id for job_id, problem in missing.items() if problem is not None}
 
     def forget(self, job_id: int) -> Deferred[None]:
         """Removes what is left of a job whose file an administrator took away."""

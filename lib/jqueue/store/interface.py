@@ -5,9 +5,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
+
+from jqueue.errors import StateError
+from jqueue.jobs.job import _QueuedJob
+
+Loaded: TypeAlias = "dict[int, _QueuedJob | StateError]"
+"""Jobs that were read back by id; in the place of one whose file cannot be read, why. Those that are nowhere lack."""
 
 
 class RecordJournal(Protocol):

@@ -47,6 +47,13 @@ class _Outcome:
     settled: int  # so many from the start of the batch are written or failed for good reason; the rest must wait
 
 
+def resolve(job_id: int, source: Source) -> _QueuedJob:
+    """@return: the job that a source stands for"""
+    if isinstance(source, bytes):
+        return unpack(None, job_id, source)
+    return source if isinstance(source, _QueuedJob) else source()
+
+
 def encode_state(state: Mapping[str, Any]) -> bytes:
     """@return: a job's serialised state as its file has it: one line of JSON, readable with `cat`"""
     if len(state["ops"]) <= _OPS_AT_ONCE:
@@ -144,6 +151,21 @@ class JobFiles:
         for job_id, source in jobs:
             self.changed(job_id, source)
         return self.flush()
+
+    def unwritten(self, job_ids: Iterable[int]) -> set[int]:
+        """@return: those of the jobs that have a newer state than their file"""
+        pending = (self._dirty, self._in_flight, self._failed)
+        return {job_id for job_id in job_ids if any(job_id in group for group in pending)}
+
+    def final_failed(self) -> list[int]:
+        """@return: the final jobs whose file could not be written when that was last tried"""
+        failed = [self._failed, self._dirty] if self._held else [self._failed]
+        return [
+            job_id
+            for group in failed
+            for job_id, change in group.items()
+            if isinstance(change.source, _QueuedJob) and change.source.final
+        ]
 
     def sync(self) -> Deferred[None]:
         """@return: fires when everything written before this call is on the disk; fails with the `OSError`"""
@@ -265,9 +287,6 @@ class JobFiles:
         return _Outcome(failed, settled=len(batch))
 
     def _write_file(self, job_id: int, source: Source) -> None:
-        if isinstance(source, bytes):
-            source = unpack(None, job_id, source)
-        job = source if isinstance(source, _QueuedJob) else source()
         temporary = self._temporary / f"job-{job_id}"
-        self._files.write_file(temporary, encode_state(job.Serialize()), sync=False)
+        self._files.write_file(temporary, encode_state(resolve(job_id, source).Serialize()), sync=False)
         self._files.rename(temporary, self._state.job_file(job_id))

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from jqueue.config import Config, Locks, Queue, Workers
-from jqueue.errors import JobCanceled, OpExecError
+from jqueue.errors import JobCanceled, OpExecError, StateError
 from jqueue.events.joblog import Entry
 from jqueue.jobs.job import Queue as Host
 from jqueue.jobs.job import _QueuedJob
@@ -26,6 +26,7 @@ from jqueue.sched import recovery, snapshot
 from jqueue.sched.execution import Execution
 from jqueue.sched.outside import Outside
 from jqueue.sched.queue import JobQueue
+from jqueue.store.interface import Loaded
 from jqueue.store.jobfiles import Source
 from jqueue.store.memory import MemoryJournal
 from jqueue.turns import Turns
@@ -210,7 +211,8 @@ class Disk:
         self.logs: dict[int, list[Entry]] = {}
         self.gone: set[int] = set()
         self.slow = False
-        self.asked: list[tuple[Deferred[dict[int, _QueuedJob]], dict[int, _QueuedJob]]] = []
+        self.asked: list[tuple[Deferred[Loaded], Loaded]] = []
+        self.unreadable: dict[int, StateError] = {}
 
     # Job files
 
@@ -222,17 +224,19 @@ class Disk:
 
     # History
 
-    def load(self, job_ids: Iterable[int], queue: Host | None = None) -> Deferred[dict[int, _QueuedJob]]:
+    def load(self, job_ids: Iterable[int], queue: Host | None = None) -> Deferred[Loaded]:
         """Answers at once, or if `slow` when `answer` is called."""
-        found = {}
+        found: Loaded = {}
         for job_id in job_ids:
-            if job_id in self.files:
+            if job_id in self.unreadable:
+                found[job_id] = self.unreadable[job_id]
+            elif job_id in self.files:
                 found[job_id] = _read(queue, job_id, self.files[job_id], archived=False)
             elif job_id in self.archived:
                 found[job_id] = _read(queue, job_id, self.archived[job_id], archived=True)
         if not self.slow:
             return succeed(found)
-        done: Deferred[dict[int, _QueuedJob]] = Deferred()
+        done: Deferred[Loaded] = Deferred()
         self.asked.append((done, found))
         return done
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from jqueue.errors import StateError
 from jqueue.sched.gates import DEPENDENCY, LOCK, PAUSE, RETRY, TIME
 from jqueue.workers.control import SHUTDOWN
 
@@ -195,6 +196,45 @@ def test_a_dependency_that_was_forgotten_ends_the_job() -> None:
     rig.finish()
     assert rig.status(second) == "error"
     assert "neither in the queue nor in the archive" in rig.result(second)[1][0]
+
+
+@pytest.mark.parametrize("slow", (False, True))
+def test_a_dependency_that_cannot_be_looked_up_is_waited_for_and_looked_up_again(slow: bool) -> None:
+    rig = Rig()
+    first = rig.submit_one(op())
+    rig.finish()
+    rig.now(rig.queue.archive(first))
+    rig.disk.slow = slow
+    rig.disk.unreadable[first] = StateError("the file of job 1 cannot be read (Input/output error); check the disk")
+    second = rig.submit_one(op(depends=[[first, []]]))
+    for _ in range(3):
+        rig.disk.answer()
+        rig.settle()
+        assert (rig.status(second), rig.waits_for(second)) == ("queued", "lookup")
+        assert "Input/output error" in rig.queue.processor.parked[second].text
+        rig.advance(4.9)
+        assert rig.disk.asked == []
+        rig.advance(0.2)
+        assert bool(rig.disk.asked) == slow
+    del rig.disk.unreadable[first]
+    rig.disk.answer()
+    rig.advance(5)
+    rig.disk.answer()
+    rig.finish()
+    assert rig.status(second) == "success"
+
+
+def test_a_job_that_ends_while_its_dependency_cannot_be_looked_up_leaves_nothing_behind() -> None:
+    rig = Rig()
+    rig.disk.unreadable[1] = StateError("the file of job 1 cannot be read")
+    first = rig.submit_one(op())
+    rig.finish()
+    rig.now(rig.queue.archive(first))
+    second = rig.submit_one(op(depends=[[first, []]]))
+    assert rig.now(rig.queue.cancel(second, False, False))[0]
+    rig.settle()
+    assert rig.clock.getDelayedCalls() == []
+    assert rig.status(second) == "canceled"
 
 
 def test_a_file_of_an_unfinished_job_that_nobody_runs_is_no_reason_to_wait_for_ever() -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
+from jqueue.errors import StateError
 from jqueue.events.joblog import Entry
+from jqueue.jobs import packing
 from jqueue.jobs.job import _QueuedJob
 from jqueue.store.archive import archived_job_file, archived_log_file
 from jqueue.store.files import Files
@@ -23,6 +25,9 @@ from jqueue.store.jobfiles import JobFiles
 from jqueue.store.logfiles import LogFiles
 from jqueue.store.statedir import StateDirectory
 from jqueue.store.thread import InlineThread
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Disk(Files):
@@ -47,19 +52,19 @@ class Disk(Files):
 class Store:
     """A state directory and what works on it, without threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, writer: InlineThread | None = None) -> None:
         self.files = Disk()
         self.state = StateDirectory(path)
         self.state.prepare(self.files)
         self.clock = Clock()
         thread = InlineThread()
-        self.job_files = JobFiles(self.state, self.files, thread, self.clock, lambda job_id, error: None)
+        self.job_files = JobFiles(self.state, self.files, writer or thread, self.clock, lambda job_id, error: None)
         self.log_files = LogFiles(self.state, self.files)
         self.history = History(
             self.state,
             self.files,
             reader=thread,
-            writer=thread,
+            writer=writer or thread,
             job_files=self.job_files,
             log_files=self.log_files,
         )
@@ -70,8 +75,15 @@ class Store:
         now(self.history.write_log({job_id: [entry(1, f"of {job_id}")] for job_id in job_ids}))
 
     def found(self, *job_ids: int) -> dict[int, bool]:
-        """Loads jobs; tells of those that there are whether they are archived."""
-        return {job_id: bool(job.archived) for job_id, job in now(self.history.load(job_ids)).items()}
+        """Loads jobs; tells of those that can be read whether they are archived."""
+        loaded = now(self.history.load(job_ids)).items()
+        return {job_id: bool(job.archived) for job_id, job in loaded if isinstance(job, _QueuedJob)}
+
+    def problem(self, job_id: int) -> str:
+        """Why a job cannot be loaded."""
+        error = now(self.history.load([job_id]))[job_id]
+        assert isinstance(error, StateError)
+        return str(error)
 
     def messages(self, job_id: int) -> list[Any]:
         return [row[4] for row in now(self.history.log(job_id, 0, 1000))]
@@ -141,12 +153,38 @@ def test_a_job_that_is_read_back_is_as_it_was_and_cannot_be_changed(store: Store
         "[" * 100_000,
     ),
 )
-def test_a_damaged_file_is_said_and_left_out_and_does_not_hide_the_others(store: Store, content: str) -> None:
+def test_a_damaged_file_is_said_and_does_not_hide_the_others(store: Store, content: str) -> None:
     store.write(1, 2)
     store.state.job_file(1).write_text(content)
     with capturedLogs() as events:
         assert store.found(1, 2) == {2: False}
     assert [event["job_id"] for event in events] == [1]
+    assert " is damaged" in store.problem(1)
+
+
+@pytest.mark.parametrize("number", (errno.EIO, errno.EMFILE, errno.EACCES))
+def test_a_file_that_cannot_be_read_is_not_one_that_is_missing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    store.write(1)
+
+    def refuse(*arguments: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("jqueue.store.archive.os.open", refuse)
+    assert f"job 1 cannot be read ([Errno {number}] {os.strerror(number)})" in store.problem(1)
+    for answer in (store.history.log(1, 0, 10), store.history.log_tail(1, 10)):
+        with pytest.raises(StateError, match=f"the log of job 1 cannot be read: {os.strerror(number)}"):
+            now(answer)
+
+
+def test_an_archive_that_cannot_be_read_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> list[str]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("jqueue.store.archive.os.listdir", refuse)
+    with pytest.raises(StateError, match="archive cannot be read: Too many open files"):
+        now(store.history.archived_ids())
 
 
 def test_a_file_without_our_own_key_is_read_as_ganeti_wrote_it(store: Store) -> None:
@@ -223,7 +261,8 @@ def test_a_job_that_cannot_be_moved_is_said_and_the_others_are_moved(store: Stor
     with capturedLogs() as events:
         now(store.history.archive([(1, None), (2, None)]))
     assert [event["job_id"] for event in events] == [1]
-    assert store.found(1, 2) == {1: False, 2: True}
+    assert store.found(1, 2) == {1: True, 2: True}
+    assert store.state.job_file(1).exists()
 
 
 def test_archiving_again_goes_on_where_it_stopped(store: Store) -> None:
@@ -235,6 +274,103 @@ def test_archiving_again_goes_on_where_it_stopped(store: Store) -> None:
     store.files.bad.clear()
     now(store.history.archive([(1, None)]))
     assert (store.found(1), store.messages(1)) == ({1: True}, ["of 1"])
+
+
+class HeldThread(InlineThread):
+    """Makes no call before the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Callable[[], None]] = []
+
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        done: Deferred[T] = Deferred()
+        self.calls.append(lambda: done.callback(function(*args, **kwargs)))
+        return done
+
+    def go_on(self) -> None:
+        while self.calls:
+            self.calls.pop(0)()
+
+
+def test_a_job_is_known_all_the_way_into_the_archive_also_before_it_ever_had_a_file(tmp_path: Path) -> None:
+    writer = HeldThread()
+    store = Store(tmp_path / "state", writer)
+    made = job(1)
+    made.MarkUnfinishedOps("success", [5])
+    moved = store.history.archive([(1, made), (2, packing.pack(job(2)))])
+    steps = 0
+    while writer.calls:
+        found = now(store.history.load([1, 2, 3]))
+        assert {job_id: (job.archived, job.writable) for job_id, job in found.items()} == dict.fromkeys(
+            (1, 2), (True, False)
+        )
+        assert found[1].Serialize() == made.Serialize() and found[1] is not made
+        assert now(store.history.archived_ids()) == [1, 2]
+        writer.calls.pop(0)()
+        steps += 1
+    assert steps == 2
+    now(moved)
+    assert store.found(1, 2) == {1: True, 2: True}
+    assert archived_job_file(store.state, 1).exists()
+    assert made.archived is False
+    store.job_files.stop()
+
+
+def test_a_job_that_is_only_on_disk_is_archived_before_its_file_has_moved(tmp_path: Path) -> None:
+    writer = HeldThread()
+    store = Store(tmp_path / "state", writer)
+    store.job_files.changed(1, job(1))
+    store.clock.advance(1)
+    writer.go_on()
+    moved = store.history.archive([(1, None)])
+    assert store.found(1) == {1: True}
+    writer.go_on()
+    now(moved)
+    assert store.found(1) == {1: True}
+    store.job_files.stop()
+
+
+def test_what_could_not_be_moved_is_tried_again_and_known_as_archived_meanwhile(store: Store) -> None:
+    store.write(1, 2)
+    ended = job(1)
+    ended.MarkUnfinishedOps("success", [5])
+    store.files.bad.add(store.state.log_file(1))
+    with capturedLogs():
+        now(store.history.archive([(1, ended), (2, None)]))
+        now(store.history.retry())
+    assert set(store.history.not_moved) == {1}
+    assert store.found(1, 2) == {1: True, 2: True}
+    store.files.bad.clear()
+    now(store.history.retry())
+    assert not store.history.not_moved
+    assert archived_job_file(store.state, 1).exists() and archived_log_file(store.state, 1).exists()
+    assert now(store.history.load([1]))[1].CalcStatus() == "success"
+    now(store.history.retry())
+
+
+def test_a_job_whose_last_state_cannot_be_written_is_not_moved_before_it_is(store: Store) -> None:
+    store.write(1)
+    ended = job(1)
+    ended.MarkUnfinishedOps("success", [5])
+    store.files.bad.add(store.state.tmp / "job-1")
+    now(store.history.archive([(1, ended)]))
+    assert (set(store.history.not_moved), archived_job_file(store.state, 1).exists()) == ({1}, False)
+    assert now(store.history.load([1]))[1].CalcStatus() == "success"
+    store.files.bad.clear()
+    store.clock.advance(10)
+    now(store.history.retry())
+    assert (set(store.history.not_moved), store.state.job_file(1).exists()) == (set(), False)
+    assert now(store.history.load([1]))[1].CalcStatus() == "success"
+    store.clock.advance(10)
+    assert not store.state.job_file(1).exists()
+
+
+def test_a_job_without_any_file_is_not_tried_again(store: Store) -> None:
+    with capturedLogs() as events:
+        now(store.history.archive([(1, None)]))
+    assert [event["job_id"] for event in events] == [1]
+    assert (store.found(1), set(store.history.not_moved)) == ({}, set())
 
 
 def test_a_forgotten_job_leaves_no_file_and_no_change_on_its_way_brings_one_back(store: Store) -> None:

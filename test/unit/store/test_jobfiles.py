@@ -280,3 +280,34 @@ def test_text_stays_readable_and_half_surrogates_are_escaped() -> None:
 def test_any_number_of_opcodes_makes_the_same_form(count: int) -> None:
     state = {"id": 1, "ops": [{"n": number} for number in range(count)], "jqueue": {}}
     assert encode_state(state) == json.dumps(state).encode() + b"\n"
+
+
+def test_the_jobs_that_are_behind_their_file_are_known(rig: Rig) -> None:
+    thread = SteppedThread()
+    job_files = rig.on(thread)
+    for job_id in (1, 2):
+        job_files.changed(job_id, job(job_id))
+    job_files.flush()
+    job_files.changed(3, job(3))
+    assert job_files.unwritten([1, 2, 3, 4]) == {1, 2, 3}
+    rig.files.refuse = lambda name: errno.EISDIR if name == "job-2" else None
+    thread.step()
+    assert job_files.unwritten([1, 2, 3, 4]) == {2, 3}
+    job_files.stop()
+
+
+@pytest.mark.parametrize("number", [errno.EISDIR, errno.ENOSPC])
+def test_the_final_jobs_whose_file_could_not_be_written_are_known(rig: Rig, number: int) -> None:
+    final = [job(1), job(3)]
+    for ended in final:
+        ended.MarkUnfinishedOps("success", None)
+    rig.files.refuse = lambda name: number if name != "job-3" else None
+    for changed in (job(0), *final):
+        rig.job_files.changed(changed.id, changed)
+    assert rig.job_files.final_failed() == [], "not tried yet"
+    result(rig.job_files.flush())
+    assert rig.job_files.final_failed() == ([1] if number == errno.EISDIR else [1, 3])
+    rig.files.refuse = lambda name: None
+    result(rig.job_files.flush())
+    assert rig.job_files.final_failed() == []
+    rig.job_files.stop()
