@@ -121,13 +121,16 @@ class Edits:
         while turns:
             on_its_way = turns[0]()
             if on_its_way is not None:
-                on_its_way.addBoth(self._next, job_id)
-                return
+                on_its_way.addErrback(self._failed, job_id)
+                if not on_its_way.called:
+                    on_its_way.addCallback(self._next, job_id)
+                    return
             turns.popleft()
         del self._turns[job_id]
 
-    def _next(self, result: Failure | None, job_id: int) -> None:
-        if result is not None:
-            self._log.failure("What follows from a change of job {job_id} failed", result, job_id=job_id)
+    def _failed(self, failure: Failure, job_id: int) -> None:
+        self._log.failure("What follows from a change of job {job_id} failed", failure, job_id=job_id)
+
+    def _next(self, _result: None, job_id: int) -> None:
         self._turns[job_id].popleft()
         self._run(job_id)
