@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from jqueue.config import Config
@@ -63,12 +62,9 @@ class Storage:
             log_files=self.log_files,
         )
 
-    def flush(self) -> Deferred[object]:
-        """Writes all job files, carries out all archive moves, and syncs them."""
-        return self.job_files.flush().addCallback(lambda _: self.job_files.sync())
-
     async def stop(self) -> None:
         """Ends the threads after what they were asked to do."""
+        self.job_files.stop()
         for thread in (self.journal_thread, self.writer, self.reader):
             await thread.stop()
 

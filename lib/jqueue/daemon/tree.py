@@ -81,7 +81,7 @@ class Tree:
             clock=reactor,
             journal=storage.journal,
             writer=storage.checkpoints,
-            flush=storage.flush,
+            flush=storage.history.flush,
             chunks=lambda: snapshot.chunks(
                 self.queue.table, self.queue.requests, self.queue.identities, self.queue.submission.last_id
             ),

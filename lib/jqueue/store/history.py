@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from jqueue.errors import StateError, from_disk
+from jqueue.errors import DiskFull, JobQueueError, StateError, from_disk
 from jqueue.events.joblog import Entry
 from jqueue.jobs.job import Queue, _QueuedJob
 from jqueue.store.archive import archive_jobs, forget_job, iter_archived, load_job
@@ -155,27 +155,50 @@ class History:
 
     def retry(self) -> Deferred[None]:
         """Tries again to move what could not be moved into the archive."""
-        again, self._not_moved = self._not_moved, set()
-        return Deferred.fromCoroutine(self._move(list(again)))
+        return Deferred.fromCoroutine(self._move(list(self._not_moved), again=True))
 
-    async def _move(self, job_ids: list[int]) -> None:
+    def flush(self) -> Deferred[None]:
+        """Writes all job files, carries out all archive moves, and syncs them.
+
+        @return: fails with `JobQueueError` when that was not possible for a final job: only the journal has it then;
+            with `OSError` when the disk failed
+        """
+        return Deferred.fromCoroutine(self._flush())
+
+    async def _flush(self) -> None:
+        await self._job_files.flush()
+        await self.retry()
+        try:
+            await self._job_files.sync()
+        except OSError as problem:
+            error = from_disk(problem, "the job files cannot be synced")
+            raise (error if isinstance(error, DiskFull) else problem) from problem
+        behind = {*self._job_files.final_failed(), *self._not_moved}
+        if behind:
+            raise JobQueueError(
+                f"the files of {len(behind)} finished jobs cannot be written or moved, job {min(behind)} is the first"
+            )
+
+    async def _move(self, job_ids: list[int], *, again: bool = False) -> None:
         if not job_ids:
             return
         sources = ((job_id, self._leaving[job_id]) for job_id in job_ids)
         await self._job_files.write_now([(job_id, source) for job_id, source in sources if source is not None])
         # A file that is behind must not be moved: the newer one would be written where the job is not any more.
         failed = self._job_files.unwritten(job_ids)
-        failed |= await self._writer.call(self._archive, [job_id for job_id in job_ids if job_id not in failed])
+        written = [job_id for job_id in job_ids if job_id not in failed]
+        failed |= await self._writer.call(self._archive, written, again)
+        self._not_moved.difference_update(job_ids)
         self._not_moved |= failed
         for job_id in job_ids:
             if job_id not in failed:
-                del self._leaving[job_id]
+                self._leaving.pop(job_id, None)
 
-    def _archive(self, job_ids: list[int]) -> set[int]:
+    def _archive(self, job_ids: list[int], said: bool) -> set[int]:
         for job_id in job_ids:
             self._log_files.close(job_id)
         missing = archive_jobs(self._state, self._files, job_ids)
-        for job_id, problem in missing.items():
+        for job_id, problem in () if said else missing.items():
             self._log.error("Job {job_id} has no file in the archive: {problem}", job_id=job_id, problem=problem)
         return {job_id for job_id, problem in missing.items() if problem is not None}
 

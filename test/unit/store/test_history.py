@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from jqueue.errors import StateError
+from jqueue.errors import DiskFull, JobQueueError, StateError
 from jqueue.events.joblog import Entry
 from jqueue.jobs import packing
 from jqueue.jobs.job import _QueuedJob
@@ -371,6 +371,71 @@ def test_a_job_without_any_file_is_not_tried_again(store: Store) -> None:
         now(store.history.archive([(1, None)]))
     assert [event["job_id"] for event in events] == [1]
     assert (store.found(1), set(store.history.not_moved)) == ({}, set())
+
+
+# Before a checkpoint
+
+
+def test_a_flush_writes_and_moves_everything_and_then_syncs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.write(1)
+    store.files.bad.add(store.state.log_file(1))
+    with capturedLogs():
+        now(store.history.archive([(1, None)]))
+    store.files.bad.clear()
+    store.job_files.changed(2, job(2))
+    synced: list[tuple[bool, bool]] = []
+    monkeypatch.setattr(
+        store.files,
+        "syncfs",
+        lambda path: synced.append((archived_job_file(store.state, 1).exists(), store.state.job_file(2).exists())),
+    )
+    now(store.history.flush())
+    assert synced == [(True, True)]
+
+
+def test_a_flush_fails_while_only_the_journal_has_a_final_job(store: Store) -> None:
+    ended = job(1)
+    ended.MarkUnfinishedOps("success", None)
+    store.job_files.changed(1, ended)
+    store.files.bad.add(store.state.tmp / "job-1")
+    with pytest.raises(JobQueueError, match="the files of 1 finished jobs cannot be written or moved, job 1 is the"):
+        now(store.history.flush())
+    store.files.bad.clear()
+    now(store.history.flush())
+
+
+def test_a_flush_does_not_care_for_the_file_of_a_job_that_the_checkpoint_has_whole(store: Store) -> None:
+    store.job_files.changed(1, job(1))
+    store.files.bad.add(store.state.tmp / "job-1")
+    now(store.history.flush())
+
+
+def test_a_flush_fails_while_an_archived_job_cannot_be_moved(store: Store) -> None:
+    store.write(1)
+    store.files.bad.add(store.state.job_file(1))
+    with capturedLogs() as events:
+        now(store.history.archive([(1, None)]))
+        for _ in range(2):
+            with pytest.raises(JobQueueError, match="job 1 is the first"):
+                now(store.history.flush())
+    assert len(events) == 1, "said once"
+    store.files.bad.clear()
+    now(store.history.flush())
+
+
+@pytest.mark.parametrize("number, expected", ((errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EIO, OSError)))
+def test_a_sync_that_finds_the_disk_full_is_no_damage(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[Exception]
+) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(store.files, "syncfs", refuse)
+    with pytest.raises(expected, match=os.strerror(number)):
+        now(store.history.flush())
+
+
+# Gone
 
 
 def test_a_forgotten_job_leaves_no_file_and_no_change_on_its_way_brings_one_back(store: Store) -> None:
