@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from jqueue.errors import GenericError, OpExecError
 from jqueue.jobs.job import _QueuedJob
+from jqueue.jobs.status import FINALIZED
 from jqueue.opcodes.base import OpCode
 from jqueue.sched import outcome
 from jqueue.sched.dependencies import UNKNOWN, Dependencies, Result, Verdict
@@ -133,17 +134,25 @@ class Gates:
         dep_id = result.dep_id
 
         def found(status: str | None) -> None:
+            if self._ended(job_id):
+                return
             self._archived.setdefault(job_id, {})[dep_id] = status
             self._wake(job_id)
 
         def failed(failure: Failure) -> None:
             # Nobody knows how it ended, so the job must not end by that.
             self._log.error("Job {dep_id} could not be looked up: {failure}", dep_id=dep_id, failure=failure)
+            if self._ended(job_id):
+                return
             self._not_looked_up[job_id] = failure
             self._wake_in(job_id, _LOOK_UP_AGAIN)
             self._wake(job_id)
 
         self._archived_status(dep_id).addCallbacks(found, failed)
+
+    def _ended(self, job_id: int) -> bool:
+        """Whether a job was cancelled meanwhile, after which nothing is noted for it."""
+        return self._status_of(job_id) in (None, *FINALIZED)
 
     def _check_time(self, job: _QueuedJob, opcode: OpCode) -> Wait | None:
         op = job.ops[outcome.current(job)]
