@@ -68,6 +68,8 @@ class Execution:
         self.since = clock.seconds()
         self.progress: tuple[int, int, str] | None = None
         self.holds_slot = True
+        self.in_line = False
+        """Whether it is on the heap for a slot."""
         self.control = Control(lambda: post(lambda: parked(self)))
         self.control.set_speed(job.speed or opcode.start_speed())
         self.children = 0

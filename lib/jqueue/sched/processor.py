@@ -121,7 +121,10 @@ class Processor:
 
     def wake(self, job_id: int) -> None:
         """Has a parked job looked at again: what it waited for may be there."""
-        self.parked.pop(job_id, None)
+        if self.parked.pop(job_id, None) is not None:
+            self._line_up(job_id)
+
+    def _line_up(self, job_id: int) -> None:
         job = self._table.get(job_id)
         if job is not None and not job.final:
             self.enqueue(job_id, job.CalcPriority())
@@ -151,11 +154,13 @@ class Processor:
             return
         execution.control.pause(False)
         job = self._table.get(job_id)
-        if not execution.holds_slot and job is not None:
+        if not execution.holds_slot and not execution.in_line and job is not None:
+            execution.in_line = True
             self.enqueue(job_id, job.CalcPriority())
 
     def published(self, before: _QueuedJob, after: _QueuedJob) -> None:
         """Acts on a new version of a job."""
+        was_in_line = after.id not in self.parked and after.id not in self.executions
         if after.final:
             self._locks.withdraw(after.id)
             self._gates.forget(after.id)
@@ -168,8 +173,21 @@ class Processor:
             priority = after.CalcPriority()
             if after.id in self.parked:
                 self._locks.rerank(after.id, self._ready.rank(after.id, priority))
-            elif after.id not in self.executions:
+            elif was_in_line:
                 self.enqueue(after.id, priority)
+        if was_in_line:
+            self._ready.sweep(self.in_line)
+
+    def in_line(self, rank: int, job_id: int) -> bool:
+        """Whether an entry of the heap is not stale: the job is to be looked at, or its code wants its slot back."""
+        job = self._table.unfinished.get(job_id)
+        if job is None or job_id in self.parked:
+            return False
+        execution = self.executions.get(job_id)
+        if execution is not None:
+            return execution.in_line
+        # A job that is still packed has not been changed, so it has no other rank.
+        return isinstance(job, bytes) or self._ready.rank(job_id, job.CalcPriority()) == rank
 
     # What is next
 
@@ -181,17 +199,15 @@ class Processor:
                 self.look()
                 return
             rank, job_id = self._ready.pop()
-            job = self._table.get(job_id)
-            if job is None or job.final or job_id in self.parked:
-                continue
+            job = self._table.get(job_id) if self.in_line(rank, job_id) else None
             execution = self.executions.get(job_id)
-            if execution is not None:
+            if job is not None and execution is not None:
                 self._unpark_code(execution, job)
-                continue
-            if self._ready.rank(job_id, job.CalcPriority()) == rank:
+            elif job is not None:
                 self._consider(job, rank)
 
     def _unpark_code(self, execution: Execution, job: _QueuedJob) -> None:
+        execution.in_line = False
         if not execution.holds_slot and not job.paused:
             execution.holds_slot = True
             execution.count_time(True)
@@ -352,7 +368,8 @@ class Processor:
         if not keep_waiting:
             self._declared.pop(job_id, None)
             self._locks.release(job_id)
-            self.wake(job_id)
+            self.parked.pop(job_id, None)
+            self._line_up(job_id)
         self.look()
         if not self.executions:
             waiters, self._idle_waiters = self._idle_waiters, []

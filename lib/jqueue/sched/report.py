@@ -103,7 +103,7 @@ class Report:
         return holder
 
     def _queued(self, job: _QueuedJob) -> dict[str, Any]:
-        before = self._ready.place(job.id, job.CalcPriority())
+        before = self._ready.place(job.id, job.CalcPriority(), self._processor.in_line)
         place = None if before is None else before + 1
         if self._slots.free > 0:
             return {"kind": "ready", "text": "it is about to be looked at", "place": place}
@@ -117,7 +117,8 @@ class Report:
     def workers(self) -> dict[str, Any]:
         """Says which jobs have a worker, which wait for what, and who is next.
 
-        @return: `size`, `running`, `jobs` (each with its id and `state`), and the numbers `waiting` and `queued`
+        @return: `size`, `running`, `jobs` (each with its id and `state`), and how many are `waiting` for something and
+            `queued`, waiting for a worker only
         """
         rows = [
             {
@@ -135,13 +136,13 @@ class Report:
             job = self._table.get(job_id)
             if job is not None and not job.final:
                 rows.append({"id": job_id, "state": "waiting", **self._waiting(job, parked[job_id])})
-        upcoming = [job_id for job_id in self._ready.first(self._slots.size) if job_id not in parked]
+        upcoming = self._ready.first(self._slots.size, self._processor.in_line)
         rows += [{"id": job_id, "state": "next", "place": place} for place, job_id in enumerate(upcoming, 1)]
         return {
             "size": self._slots.size,
             "running": self._slots.taken,
             "waiting": len(parked),
-            "queued": len(self._ready),
+            "queued": len(self._table.unfinished) - len(parked) - len(self._processor.executions),
             "jobs": rows,
         }
 

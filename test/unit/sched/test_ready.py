@@ -56,6 +56,51 @@ def test_the_first_ones_are_told_without_taking_them_out() -> None:
     assert (heap.first(2), heap.first(9), len(heap)) == ([1, 2], [1, 2, 3], 3)
 
 
+def even(_rank: int, job_id: int) -> bool:
+    return job_id % 2 == 0
+
+
+def test_stale_entries_have_no_place() -> None:
+    heap = filled(*((job_id, 0) for job_id in range(1, 10)))
+    assert heap.first(3, even) == [2, 4, 6]
+    assert heap.place(6, 0, even) == 2
+
+
+def test_the_look_past_stale_entries_has_an_end() -> None:
+    heap = ReadyHeap(1000)
+    heap.extend((job_id, 0) for job_id in range(1, 20_000))
+    asked: list[int] = []
+
+    def stale(_rank: int, job_id: int) -> bool:
+        asked.append(job_id)
+        return False
+
+    assert (heap.first(1, stale), heap.place(19_000, 0, stale)) == ([], None)
+    assert len(asked) == 20_000
+
+
+def test_sweeping_drops_stale_entries_and_keeps_the_others_in_order() -> None:
+    jobs = [(job_id, -(job_id * 7 % 11)) for job_id in range(1, 200)]
+    heap, expected = filled(*jobs, age_step=13), drain(filled(*jobs, age_step=13))
+    for _ in range(60):
+        heap.sweep(even)
+    assert drain(heap) == [job_id for job_id in expected if job_id % 2 == 0]
+
+
+def test_sweeping_costs_the_same_however_many_there_are() -> None:
+    heap = ReadyHeap(1000)
+    heap.extend((job_id, 0) for job_id in range(1, 1000))
+    asked: list[int] = []
+
+    def stale(_rank: int, job_id: int) -> bool:
+        asked.append(job_id)
+        return False
+
+    heap.sweep(stale)
+    assert (len(asked), len(heap)) == (4, 995)
+    filled().sweep(stale)
+
+
 def test_nothing_comes_out_of_an_empty_heap() -> None:
     heap = ReadyHeap(1000)
     assert (heap.first(3), len(heap), heap.place(1, 0)) == ([], 0, 0)
