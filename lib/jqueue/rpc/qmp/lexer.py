@@ -8,7 +8,6 @@ What tokens make up together lives in `jqueue.rpc.qmp.parser`.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
 
 from jqueue.rpc.qmp.faults import QmpError
 
@@ -18,15 +17,13 @@ _LONGEST_WORD = 4096
 """Bytes of a number or keyword; it is looked at again each time that a part of it comes in."""
 _LONGEST_QUOTE = 1000
 """Bytes that are quoted of what is no token."""
-_ESCAPES = 1000
-"""Escaped characters looked at in one step."""
 
 _BLANK = re.compile(rb"[ \t\r\n]*")
 _SKIPPED = re.compile(rb"[^\x00-\x08\x0a-\x1f\xfe\xff\[\]{}:,]*")
 _WORD = re.compile(rb"[a-z]+")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _BEGIN_OF_NUMBER = re.compile(rb"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+(?:[eE][+-]?[0-9]*)?)?|[eE][+-]?[0-9]*)?)?")
-_SPECIAL = {quote: re.compile(rb"[%c\\\x00-\x1f\xfe\xff]" % quote) for quote in b"\"'"}
+_INSIDE = {quote: re.compile(rb"(?:[^%c\\\x00-\x1f\xfe\xff]+|\\[^\x00-\x1f\xfe\xff])*" % quote) for quote in b"\"'"}
 
 _STRUCTURE = frozenset(b"{}[]:,")
 _LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz")
@@ -58,8 +55,8 @@ class Lexer:
         self._start = 0
         self._data += data
 
-    def next(self) -> Generator[None, None, bytes | None]:
-        """Takes the next token, a long one in several steps.
+    def next(self) -> bytes | None:
+        """Takes the next token.
 
         @return: None until it is there as a whole
         @raise QmpError: there is no token
@@ -73,8 +70,8 @@ class Lexer:
         first = self._data[self._start]
         if first in _STRUCTURE:
             return self._take(self._start + 1)
-        if first in _SPECIAL:
-            return (yield from self._string(first))
+        if first in _INSIDE:
+            return self._string(first)
         if first in _DIGITS:
             return self._word(_BEGIN_OF_NUMBER, _NUMBER)
         if first in _LETTERS:
@@ -96,9 +93,9 @@ class Lexer:
         text = self._take(end)[:_LONGEST_QUOTE].decode(errors="replace")
         return QmpError(f"JSON parse error, stray '{text}'")
 
-    def _too_large(self) -> QmpError:
+    def _too_large(self, end: int) -> QmpError:
         self._lost = True
-        self._take(len(self._data))
+        self._take(end)
         return QmpError(TOO_LARGE)
 
     def _word(self, begin: re.Pattern[bytes], whole: re.Pattern[bytes]) -> bytes | None:
@@ -106,7 +103,7 @@ class Lexer:
         match = begin.match(self._data, self._start)
         end = match.end() if match else self._start
         if end - self._start > _LONGEST_WORD:
-            raise self._too_large()
+            raise self._too_large(end)
         if end == len(self._data):
             return None
         follows_zero = self._data[end] in b"0123456789" and begin is not _WORD
@@ -114,31 +111,19 @@ class Lexer:
             raise self._stray(end + 1)
         return self._take(end)
 
-    def _string(self, quote: int) -> Generator[None, None, bytes | None]:
+    def _string(self, quote: int) -> bytes | None:
         """Takes a string, going on where the search for its end has stopped before."""
-        special = _SPECIAL[quote]
-        at = self._start + max(self._scanned, 1)
-        escapes = 0
-        while True:
-            match = special.search(self._data, at)
-            at = match.start() if match else len(self._data)
-            if at - self._start > self._limit:
-                raise self._too_large()
-            if match is None:
-                break
-            if self._data[at] == quote:
-                return self._take(at + 1)
-            if self._data[at] != _BACKSLASH:
-                raise self._stray(at + 1)
-            if at + 1 == len(self._data):
-                break
-            if self._data[at + 1] < 0x20 or self._data[at + 1] > 0xFD:
-                raise self._stray(at + 2)
-            at += 2
-            escapes += 1
-            if escapes % _ESCAPES == 0:
-                self._scanned = at - self._start
-                yield
-                at = self._start + self._scanned
-        self._scanned = at - self._start
-        return None
+        match = _INSIDE[quote].match(self._data, self._start + max(self._scanned, 1))
+        end = match.end() if match else self._start
+        self._scanned = end - self._start
+        if self._scanned > self._limit:
+            raise self._too_large(end)
+        if end == len(self._data):
+            return None
+        if self._data[end] == quote:
+            return self._take(end + 1)
+        if self._data[end] != _BACKSLASH:
+            raise self._stray(end + 1)
+        if end + 1 == len(self._data):
+            return None
+        raise self._stray(end + 2)

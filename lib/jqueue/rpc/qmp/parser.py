@@ -19,9 +19,6 @@ MAX_DEPTH = 1024
 """Lists and objects inside each other."""
 MAX_TOKENS = 500_000
 """Tokens in one value."""
-MAX_DIGITS = 1000
-"""Digits of a whole number."""
-
 _TOKENS = 256
 """Tokens taken in one step."""
 _TOKEN_COST = 64
@@ -30,6 +27,9 @@ _TOKEN_COST = 64
 _ESCAPE = re.compile(r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u(.{0,4})|(.))", re.DOTALL)
 _HEXADECIMAL = re.compile("[0-9a-fA-F]{4}")
 _ESCAPED = {**dict(zip("bfnrt", "\b\f\n\r\t", strict=True)), **{char: char for char in "\"'\\/"}}
+_STRUCTURE = frozenset((b"{", b"}", b"[", b"]", b":", b","))
+_BRACES = {b"{": 1, b"}": -1}
+_BRACKETS = {b"[": 1, b"]": -1}
 _KEYWORDS = {b"true": True, b"false": False, b"null": None}
 
 
@@ -79,7 +79,7 @@ class Parser:
         """
         while True:
             try:
-                token = yield from self._lexer.next()
+                token = self._lexer.next()
                 if token is None:
                     return None
                 self._count(token)
@@ -87,7 +87,10 @@ class Parser:
                 self._begin()
                 raise
             if self._error is None:
-                yield from self._take(token)
+                if token[0] in b"\"'" and b"\\" in token:
+                    yield from self._take_escaped(token)
+                else:
+                    self._take(token)
             if self._balanced():
                 return self._end()
             if self._tokens % _TOKENS == 0:
@@ -106,8 +109,9 @@ class Parser:
     def _count(self, token: bytes) -> None:
         self._size += len(token)
         self._tokens += 1
-        self._braces += {b"{": 1, b"}": -1}.get(token, 0)
-        self._brackets += {b"[": 1, b"]": -1}.get(token, 0)
+        if token in _STRUCTURE:
+            self._braces += _BRACES.get(token, 0)
+            self._brackets += _BRACKETS.get(token, 0)
         if self._size > self._limit:
             raise QmpError(TOO_LARGE)
         if self._tokens > MAX_TOKENS:
@@ -116,7 +120,7 @@ class Parser:
             raise QmpError("JSON nesting depth limit exceeded")
 
     def _balanced(self) -> bool:
-        return min(self._braces, self._brackets) < 0 or self._braces == self._brackets == 0
+        return self._braces == self._brackets == 0 or self._braces < 0 or self._brackets < 0
 
     def _end(self) -> Parsed:
         error, value = self._error, self._value
@@ -127,16 +131,24 @@ class Parser:
 
     # What is in it
 
-    def _take(self, token: bytes) -> Generator[None, None, None]:
+    def _take_escaped(self, token: bytes) -> Generator[None, None, None]:
         try:
-            value = None
-            if self._expect in _WITH_VALUE and token not in b"{}[]:,":
-                value = yield from _scalar(token)
-            self._place(token, value)
+            text = _decode(token) if self._expect in _WITH_VALUE else ""
+            self._place(token, (yield from _unescape(text)))
         except QmpError as error:
-            self._error = QmpError(f"JSON parse error, {error}")
-            self._open.clear()
-            self._keys.clear()
+            self._fail(error)
+
+    def _take(self, token: bytes) -> None:
+        try:
+            is_scalar = self._expect in _WITH_VALUE and token not in _STRUCTURE
+            self._place(token, _scalar(token) if is_scalar else None)
+        except QmpError as error:
+            self._fail(error)
+
+    def _fail(self, error: QmpError) -> None:
+        self._error = QmpError(f"JSON parse error, {error}")
+        self._open.clear()
+        self._keys.clear()
 
     def _place(self, token: bytes, value: Any) -> None:
         """Adds a token; `value` is what it means if it is a value by itself."""
@@ -190,13 +202,13 @@ class Parser:
             self._value = value
 
 
-def _scalar(token: bytes) -> Generator[None, None, Any]:
-    """Reads a string, a number or a keyword.
+def _scalar(token: bytes) -> str | int | float | bool | None:
+    """Reads a string without escapes, a number or a keyword.
 
     @raise QmpError: it means nothing
     """
     if token[0] in b"\"'":
-        return (yield from _string(token[1:-1]))
+        return _decode(token)
     if token[0] in b"-0123456789":
         return _number(token)
     if token not in _KEYWORDS:
@@ -205,7 +217,8 @@ def _scalar(token: bytes) -> Generator[None, None, Any]:
 
 
 def _number(token: bytes) -> int | float:
-    if token.strip(b"-").isdigit() and len(token) <= MAX_DIGITS:
+    """Reads a number: a whole one stays whole if it has 64 bits, with a sign or without."""
+    if token.strip(b"-").isdigit() and len(token) <= 20 and -(2**63) <= int(token) < 2**64:
         return int(token)
     number = float(token)
     if not math.isfinite(number):
@@ -213,29 +226,30 @@ def _number(token: bytes) -> int | float:
     return number
 
 
-def _string(inside: bytes) -> Generator[None, None, str]:
+def _decode(token: bytes) -> str:
     try:
-        text = inside.decode()
+        return token[1:-1].decode()
     except UnicodeDecodeError:
         raise QmpError("invalid UTF-8 sequence in string") from None
-    if "\\" not in text:
-        return text
+
+
+def _unescape(text: str) -> Generator[None, None, str]:
     parts: list[str] = []
     done = 0
     for number, match in enumerate(_ESCAPE.finditer(text)):
-        parts += text[done : match.start()], _unescape(match)
+        parts += text[done : match.start()], _character(match)
         done = match.end()
         if number % 1000 == 999:
             yield
     return "".join(parts) + text[done:]
 
 
-def _unescape(match: re.Match[str]) -> str:
+def _character(match: re.Match[str]) -> str:
     high, low, single, letter = match.groups()
-    if letter is not None:
-        if letter not in _ESCAPED:
-            raise QmpError("invalid escape sequence in string")
+    if letter in _ESCAPED:
         return _ESCAPED[letter]
+    if letter is not None:
+        raise QmpError("invalid escape sequence in string")
     if high is not None:
         return chr(0x10000 + ((int(high, 16) & 0x3FF) << 10) + (int(low, 16) & 0x3FF))
     if _HEXADECIMAL.fullmatch(single) and not 0xD800 <= int(single, 16) <= 0xDFFF:
