@@ -80,7 +80,9 @@ def test_what_runs_ends_and_nothing_new_is_started_until_there_is_space(scene: S
     scene.fill()
     explained = scene.daemon.call("ExplainJob", scene.queued)
     assert any("disk is full" in reason["text"] for reason in explained["reasons"]), explained
-    assert scene.daemon.call("CancelJob", scene.taken.pop())[0] is True, "verbs have the reserve"
+    for verb, *arguments in (("CancelJob",), ("PauseJob",), ("ChangeJobPriority", 10)):
+        with pytest.raises(DiskFull):
+            scene.daemon.call(verb, scene.taken[0], *arguments)
     scene.go.touch()
     assert scene.daemon.wait_for(scene.running) == "success"
     assert scene.notes.started(scene.queued) == 0

@@ -1,6 +1,6 @@
 """What the daemon does from time to time: archiving by age and number, checkpoints, expiry, looking for disk space.
 
-Also what follows from an administrator's hand: a drained queue, a job file that was moved away.
+Also what follows when the disk fills, or the queue is drained.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from jqueue.config import Config
 from jqueue.sched.checkpointing import Checkpointing
+from jqueue.sched.outside import History
 from jqueue.sched.queue import JobQueue
 from jqueue.store.incoming import Incoming
 from jqueue.store.interface import RecordJournal
@@ -40,6 +41,7 @@ class Housekeeping:
         journal: RecordJournal,
         checkpointing: Checkpointing,
         incoming: Incoming,
+        history: History,
     ) -> None:
         """Makes it; nothing happens before `start`.
 
@@ -53,6 +55,7 @@ class Housekeeping:
         self._journal = journal
         self._checkpointing = checkpointing
         self._incoming = incoming
+        self._history = history
         self._timer: IDelayedCall | None = None
         self._expired_at = (clock.seconds(), wall())
         self._archiving = False
@@ -70,6 +73,7 @@ class Housekeeping:
         self._timer = self._clock.callLater(_EVERY, self._turn)
         if self._journal.full:
             self._journal.retry_space()
+        self._history.retry().addErrback(lambda failure: self.log.failure("Files could not be archived", failure))
         self._checkpointing.look()
         elapsed = self._clock.seconds() - self._expired_at[0]
         if elapsed >= _EXPIRE_EVERY:
@@ -83,7 +87,7 @@ class Housekeeping:
     def _expire(self) -> None:
         table = self._queue.table
         self._turns.add(self._queue.requests.expire(self._wall(), lambda job_id: job_id in table.unfinished))
-        if not self._archiving:
+        if not self._archiving and not self._journal.full:
             self._archiving = True
             Deferred.fromCoroutine(self._archive()).addErrback(
                 lambda failure: self.log.failure("Old jobs could not be archived", failure)
@@ -117,17 +121,3 @@ class Housekeeping:
             self._incoming.retry()
         else:
             self.log.info("The queue is drained: {reason}", reason=reason or "no reason given")
-
-    def job_file_gone(self, job_id: int) -> None:
-        """Acts on a job file that was moved or removed: a final job is forgotten, the file of another written again."""
-        table = self._queue.table
-        if job_id in table.unfinished:
-            self.log.warn(
-                "The file of job {job_id} was removed, but the job has not ended; written again", job_id=job_id
-            )
-            self._queue.rewrite(job_id)
-        elif job_id in table.finished and not self._queue.verbs.archives(job_id):
-            self.log.info("The file of job {job_id} was removed; the job is forgotten", job_id=job_id)
-            self._queue.verbs.forget(job_id).addErrback(
-                lambda failure: self.log.failure("Job {job_id} could not be forgotten", failure, job_id=job_id)
-            )

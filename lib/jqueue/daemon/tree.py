@@ -15,6 +15,7 @@ from jqueue.config import Config
 from jqueue.daemon.drops import Drops
 from jqueue.daemon.housekeeping import Housekeeping
 from jqueue.daemon.reactors import Reactor
+from jqueue.daemon.removed import RemovedFiles
 from jqueue.daemon.storage import Storage
 from jqueue.jobs.job import _QueuedJob
 from jqueue.opcodes.registry import default_registry
@@ -97,8 +98,10 @@ class Tree:
             journal=storage.journal,
             checkpointing=self.checkpointing,
             incoming=self.incoming,
+            history=storage.history,
         )
-        self.job_watch = JobWatch(state, self.watch, self.housekeeping.job_file_gone)
+        self.removed_files = RemovedFiles(self.queue, storage.history, reactor)
+        self.job_watch = JobWatch(state, self.watch, self.removed_files.gone)
         self.factory = MessagePackFactory(reactor, self.turns, Dispatcher(self.queue), _roles(config), _limits(config))
 
     def _outside(self) -> Outside:
@@ -133,6 +136,8 @@ class Tree:
 
     def _disk_full(self, full: bool) -> None:
         self.housekeeping.disk_full(full)
+        if not full:
+            self.removed_files.retry()
 
     def _drained(self, reason: str | None) -> None:
         self.housekeeping.drained(reason)

@@ -49,10 +49,11 @@ class Edits:
         self._published = published
         self._turns: dict[int, deque[Callable[[], Deferred[None] | None]]] = {}
 
-    def edit(self, job_id: int, change: Change[T]) -> Deferred[T]:
+    def edit(self, job_id: int, change: Change[T], *, refusable: bool = False) -> Deferred[T]:
         """Changes a job.
 
         @param change: called with a copy of the job, once earlier edits of it are published
+        @param refusable: fail with `DiskFull` rather than use up what running work needs to come to its end
         @return: what `change` returned, once that is durable and published; it fails with what `change` raised
             (then nothing has changed), or with `JobLost` if there is no such job in memory
         """
@@ -83,7 +84,7 @@ class Edits:
                     self._log.failure("What follows from a change of job {job_id} failed", job_id=job_id)
                 done.callback(value)
 
-            synced = self._journal.append(msgpack.packb(["update", job_id, update]))
+            synced = self._journal.append(msgpack.packb(["update", job_id, update]), refusable=refusable)
             return synced.addCallbacks(publish, done.errback)
 
         self._take(job_id, turn)
@@ -93,7 +94,7 @@ class Edits:
         """Journals a record about a job in the order of its edits.
 
         @param make: called with the published version; gives the record, or None if there is nothing to do after all
-        @return: whether there was a record, once it is durable
+        @return: whether there was a record, once it is durable; fails with `DiskFull` when there is no space
         """
         done: Deferred[bool] = Deferred()
 
@@ -102,7 +103,7 @@ class Edits:
             if record is None:
                 done.callback(False)
                 return None
-            synced = self._journal.append(record)
+            synced = self._journal.append(record, refusable=True)
             return synced.addCallbacks(lambda _: done.callback(True), done.errback)
 
         self._take(job_id, turn)

@@ -108,6 +108,7 @@ class JobQueue:
             locks=self.locks,
             processor=self.processor,
             slots=self._slots,
+            dependencies=self.gates.dependencies,
             standing_still=self._standing_still,
         )
 
@@ -249,7 +250,7 @@ class JobQueue:
     def drops_removed(self, identities: Sequence[Identity]) -> None:
         """Notes that the removal of dropped files is durable."""
         self.identities.difference_update(identities)
-        self._outside.journal.append(msgpack.packb(["unlinked", list(identities)])).addErrback(
+        self._outside.journal.append(msgpack.packb(["unlinked", list(identities)]), refusable=True).addErrback(
             self._log_failure, "note the removal of dropped files"
         )
 

@@ -6,12 +6,13 @@ Reading them is `snapshot`'s; what becomes of one is `outcome.recover`'s. Nothin
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from jqueue.errors import GenericError
+from jqueue.errors import DiskFull, GenericError
 from jqueue.jobs.job import _QueuedJob
 from jqueue.opcodes.base import OpCode
 from jqueue.opcodes.registry import Registry
@@ -55,7 +56,8 @@ async def settle(queue: JobQueue, state: snapshot.Recovered, files: History, job
     await gatherResults([_recover(queue, job.id, now) for job in interrupted], consumeErrors=True)
     queue.ready.extend(_ready(queue, state))
     dismissed = [job_id for job_id in list(queue.table.finished) if _dismisses_itself(queue, job_id)]
-    await queue.verbs.archive(dismissed)
+    with suppress(DiskFull):  # they stay, as others do, until their time is over
+        await queue.verbs.archive(dismissed)
 
 
 async def rewrite_missing(queue: JobQueue, job_files: JobFiles, clock: IReactorTime) -> None:

@@ -1,6 +1,7 @@
 """What users do to jobs after submission: cancel, change the priority, archive, submit again.
 
-Each is durable before it is answered; what a verb means for a job's statuses is in `outcome` and `_QueuedJob`.
+Each is durable before it is answered. On a full disk each is refused, but for a cancel that ends running code: what
+space is left is for that. What a verb means for a job's statuses is in `outcome` and `_QueuedJob`.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Verbs:
                 text = f"Job {job_id} runs {running}, which cannot be stopped; it goes on to its end"
             return done, text
 
-        return self._edit_unfinished(job_id, change).addCallback(self._stop_code, job_id, kill)
+        return self._edit_unfinished(job_id, change, cancels=True).addCallback(self._stop_code, job_id, kill)
 
     def _stop_code(self, answer: tuple[bool, str], job_id: int, kill: bool) -> tuple[bool, str]:
         execution = self._processor.executions.get(job_id)
@@ -122,11 +123,13 @@ class Verbs:
         return self._edit_unfinished(job_id, change).addCallback(go_on)
 
     def _edit_unfinished(
-        self, job_id: int, change: Callable[[_QueuedJob], tuple[bool, str]]
+        self, job_id: int, change: Callable[[_QueuedJob], tuple[bool, str]], *, cancels: bool = False
     ) -> Deferred[tuple[bool, str]]:
         if job_id not in self._table.unfinished:
             return succeed((False, self._not_unfinished(job_id)))
-        return self._edits.edit(job_id, change)
+        # What is left of a full disk is for the code that runs: it may end, and be told to.
+        ends_code = cancels and job_id in self._processor.executions
+        return self._edits.edit(job_id, change, refusable=not ends_code)
 
     def change_priority(self, job_id: int, priority: int, admin: bool) -> Deferred[tuple[bool, str]]:
         """Changes the priority of the opcodes of a job that have not started.
@@ -153,7 +156,7 @@ class Verbs:
         if not chosen:
             return succeed(0)
         self._archiving.update(chosen)
-        return self._journal.append(msgpack.packb(["archive", chosen])).addCallbacks(
+        return self._journal.append(msgpack.packb(["archive", chosen]), refusable=True).addCallbacks(
             self._archived, self._not_archived, callbackArgs=(chosen,), errbackArgs=(chosen,)
         )
 

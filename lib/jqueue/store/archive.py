@@ -69,6 +69,19 @@ def archive_jobs(state: StateDirectory, files: Files, job_ids: Iterable[int]) ->
     return missing
 
 
+def is_archived(state: StateDirectory, files: Files, job_id: int) -> bool | None:
+    """Looks where a job's state file is; in the file thread, so that nothing moves meanwhile.
+
+    @return: whether it is in the archive; None if it is nowhere
+    @raise OSError: that cannot be told
+    """
+    for path, archived in ((state.job_file(job_id), False), (archived_job_file(state, job_id), True)):
+        with suppress(FileNotFoundError):
+            files.stat(path)
+            return archived
+    return None
+
+
 def forget_job(state: StateDirectory, files: Files, job_id: int) -> None:
     """Removes a job's live files; in the file thread. The state file last, so that a log is never left alone.
 

@@ -16,10 +16,11 @@ from twisted.logger import Logger
 from jqueue.errors import DiskFull, JobQueueError, StateError, from_disk
 from jqueue.events.joblog import Entry
 from jqueue.jobs.job import Queue, _QueuedJob
-from jqueue.store.archive import archive_jobs, forget_job, iter_archived, load_job
+from jqueue.store.archive import archive_jobs, forget_job, is_archived, iter_archived, load_job
 from jqueue.store.files import Files
 from jqueue.store.interface import Loaded
-from jqueue.store.jobfiles import JobFiles, Source, resolve
+from jqueue.store.jobfile import Source, resolve
+from jqueue.store.jobfiles import JobFiles
 from jqueue.store.logfiles import LogFiles, encode_line
 from jqueue.store.statedir import StateDirectory
 from jqueue.store.thread import FileThread, InlineThread
@@ -156,6 +157,13 @@ class History:
     def retry(self) -> Deferred[None]:
         """Tries again to move what could not be moved into the archive."""
         return Deferred.fromCoroutine(self._move(list(self._not_moved), again=True))
+
+    def is_archived(self, job_id: int) -> Deferred[bool | None]:
+        """Looks where the file of a job is, behind all writes and moves that were asked for.
+
+        @return: whether it is in the archive; None if it is nowhere; fails with `OSError` if that cannot be told
+        """
+        return self._writer.call(is_archived, self._state, self._files, job_id)
 
     def flush(self) -> Deferred[None]:
         """Writes all job files, carries out all archive moves, and syncs them.

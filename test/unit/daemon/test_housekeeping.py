@@ -68,6 +68,7 @@ class House:
             journal=self.journal,
             checkpointing=self.checkpointing,
             incoming=self.incoming,
+            history=self.rig.disk,
         )
         self.keeping.start()
 
@@ -129,6 +130,11 @@ def test_once_stopped_nothing_is_left_to_do_and_it_may_be_stopped_again(house: H
     house.keeping.stop()
 
 
+def test_every_five_seconds_moves_to_the_archive_that_failed_are_tried_again(house: House) -> None:
+    house.advance(20)
+    assert house.rig.disk.retries == 4
+
+
 # Every minute
 
 
@@ -139,6 +145,16 @@ def test_jobs_are_archived_when_their_time_is_over_and_not_before(house: House) 
     house.advance(4 * MINUTE)
     assert house.finished() == []
     assert sorted(house.rig.disk.archived) == [1, 2]
+
+
+def test_on_a_full_disk_nothing_is_archived_by_itself(house: House) -> None:
+    house.finish(5)
+    house.journal.full = True
+    house.advance(2 * MINUTE)
+    assert house.finished() == [1, 2, 3, 4, 5]
+    house.journal.full = False
+    house.advance(MINUTE)
+    assert house.finished() == [3, 4, 5]
 
 
 def test_an_unfinished_job_is_never_archived(house: House) -> None:
@@ -242,57 +258,3 @@ def test_a_queue_that_is_no_longer_drained_tries_dropped_files(house: House, log
     house.keeping.drained(None)
     assert house.incoming.retries == 1
     assert [event.get("reason") for event in logged] == ["maintenance", "no reason given", None]
-
-
-def test_the_file_of_a_final_job_that_was_removed_is_the_end_of_the_job(house: House) -> None:
-    house.finish(2)
-    house.keeping.job_file_gone(1)
-    assert house.finished() == [1, 2], "not before it is durable"
-    house.rig.settle()
-    assert house.finished() == [2]
-    assert house.rig.disk.gone == {1}
-    assert sorted(house.rig.crash(start=False).queue.table.finished) == [2]
-
-
-def test_the_file_of_an_unfinished_job_that_was_removed_is_written_again_with_a_warning(
-    house: House, logged: Sequence[LogEvent]
-) -> None:
-    running, queued = house.rig.submit(op(), op(not_before=4e9))
-    for job_id in (running, queued):
-        del house.rig.disk.files[job_id]
-        house.keeping.job_file_gone(job_id)
-    assert sorted(house.rig.disk.files) == [running, queued]
-    assert said(logged) == [("warn", running), ("warn", queued)]
-    house.rig.finish()
-    assert house.rig.status(running) == "success"
-
-
-def test_a_file_that_the_queue_itself_moves_to_the_archive_is_not_missed(
-    house: House, logged: Sequence[LogEvent]
-) -> None:
-    house.finish(2)
-    archived = house.rig.queue.archive(1)
-    house.keeping.job_file_gone(1)
-    assert house.rig.now(archived)
-    house.keeping.job_file_gone(1)
-    house.keeping.job_file_gone(99)
-    house.rig.settle()
-    assert (house.rig.disk.gone, sorted(house.rig.disk.archived), said(logged)) == (set(), [1], [])
-
-
-def test_a_file_that_is_missed_twice_is_forgotten_once(house: House) -> None:
-    house.finish(1)
-    before = len(house.rig.journal.records)
-    house.keeping.job_file_gone(1)
-    house.keeping.job_file_gone(1)
-    house.rig.settle()
-    assert len(house.rig.journal.records) == before + 1
-
-
-def test_a_job_that_cannot_be_forgotten_is_said_and_stays(house: House, logged: Sequence[LogEvent]) -> None:
-    house.finish(1)
-    house.rig.journal.break_down()
-    house.keeping.job_file_gone(1)
-    house.rig.settle()
-    assert house.finished() == [1]
-    assert said(logged)[-1] == ("critical", 1)

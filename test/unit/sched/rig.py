@@ -27,7 +27,7 @@ from jqueue.sched.execution import Execution
 from jqueue.sched.outside import Outside
 from jqueue.sched.queue import JobQueue
 from jqueue.store.interface import Loaded
-from jqueue.store.jobfiles import Source
+from jqueue.store.jobfile import Source
 from jqueue.store.memory import MemoryJournal
 from jqueue.turns import Turns
 from jqueue.workers.context import Context
@@ -213,6 +213,7 @@ class Disk:
         self.slow = False
         self.asked: list[tuple[Deferred[Loaded], Loaded]] = []
         self.unreadable: dict[int, StateError] = {}
+        self.retries = 0
 
     # Job files
 
@@ -272,6 +273,13 @@ class Disk:
             if source is not None:
                 self.archived[job_id] = source
         return succeed(None)
+
+    def retry(self) -> Deferred[None]:
+        self.retries += 1
+        return succeed(None)
+
+    def is_archived(self, job_id: int) -> Deferred[bool | None]:
+        return succeed(False if job_id in self.files else True if job_id in self.archived else None)
 
     def forget(self, job_id: int) -> Deferred[None]:
         self.files.pop(job_id, None)
@@ -487,11 +495,12 @@ class Rig:
 
     # The end of the daemon
 
-    def crash(self, checkpoint: Sequence[bytes] = (), after: int = 0, start: bool = True) -> Rig:
+    def crash(self, checkpoint: Sequence[bytes] = (), after: int = 0, start: bool = True, *, full: bool = False) -> Rig:
         """Starts another daemon on what this one has made durable.
 
         @param checkpoint: the chunks of one
         @param after: the last sequence that it has seen
+        @param full: whether the disk is full
         """
         other = Rig(
             size=self.config.workers.size,
@@ -505,6 +514,7 @@ class Rig:
         other.clock.advance(self.clock.seconds())
         other.journal.records = [entry for entry in self.journal.records if entry[0] > after]
         other.journal.open(self.journal.next_sequence)
+        other.journal.set_full(full)
         state = snapshot.recover(other.queue.host, checkpoint, list(other.journal.records))
         recovery.restore(other.queue, state, other.wall())
         other.now(Deferred.fromCoroutine(recovery.settle(other.queue, state, other.disk, other.disk, other.wall())))

@@ -15,6 +15,7 @@ from jqueue.store.archive import (
     archived_job_file,
     archived_log_file,
     forget_job,
+    is_archived,
     iter_archived,
     job_id_of,
     load_job,
@@ -179,3 +180,24 @@ def test_a_link_in_place_of_a_job_file_is_not_followed(state: StateDirectory, tm
     state.job_file(4).symlink_to(tmp_path / "secret")
     with pytest.raises(StateError, match="job 4 cannot be read"):
         load_job(state, 4)
+
+
+def test_where_a_job_is_is_known_and_a_link_counts_as_the_file(state: StateDirectory) -> None:
+    assert is_archived(state, Files(), ID) is None
+    write(state, ID)
+    assert is_archived(state, Files(), ID) is False
+    archive_job(state, Files(), ID)
+    assert is_archived(state, Files(), ID) is True
+    state.job_file(ID).symlink_to("nowhere")
+    assert is_archived(state, Files(), ID) is False
+
+
+def test_a_place_that_cannot_be_looked_at_is_no_place_without_a_file(
+    state: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Files, path: Path) -> os.stat_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Files, "stat", refuse)
+    with pytest.raises(OSError):
+        is_archived(state, Files(), ID)
