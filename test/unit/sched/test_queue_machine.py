@@ -184,7 +184,9 @@ class QueueMachine(RuleBasedStateMachine):
         rig = self.rig
 
         def answered(result: tuple[bool, str] | Failure) -> None:
-            assert not isinstance(result, Failure), result
+            if isinstance(result, Failure):
+                result.trap(DiskFull)
+                return
             if result[0] and ends and rig is self.rig:
                 self.promised.add(job_id)
 
@@ -213,9 +215,9 @@ class QueueMachine(RuleBasedStateMachine):
     def archive(self, data: st.DataObject, forget: int) -> None:
         job_id = data.draw(st.sampled_from(sorted(self.rig.queue.table.finished)))
         if forget:
-            self.rig.queue.archive(job_id)
+            self.rig.queue.archive(job_id).addErrback(lambda failure: failure.trap(DiskFull))
         else:
-            self.rig.queue.verbs.forget(job_id)
+            self.rig.queue.verbs.forget(job_id).addErrback(lambda failure: failure.trap(DiskFull))
 
     @precondition(lambda self: self.rig.journal.unsynced_records)
     @rule(count=st.integers(1, 3))
