@@ -1,4 +1,4 @@
-"""What is done to jobs after their submission, also on a full disk; cancel and pause of running ones are in `test_processor`."""
+"""What is done to jobs after their submission, also on a full disk; running ones are in `test_processor`."""
 
 from __future__ import annotations
 
