@@ -12,6 +12,7 @@ from typing import Any
 from jqueue import errors
 from jqueue.cli.results import is_final, lost, query
 from jqueue.cli.terminal import Connection, Terminal
+from jqueue.cli.words import reason_lines
 
 FIELDS = ("id", "name", "status", "lifecycle", "priority", "summary", "start_ts", "end_ts", "opstatus", "opresult")
 PAGE = 500
@@ -163,7 +164,8 @@ class Follower:
         if job["status"] != "waiting" or job["id"] not in self._unexplained:
             return ()
         self._unexplained.discard(job["id"])
-        return tuple(reason["text"] for reason in connection.call("ExplainJob", job["id"])["reasons"])
+        reasons = connection.call("ExplainJob", job["id"])["reasons"]
+        return tuple(line for reason in reasons for line in reason_lines(reason))
 
     def _new_lines(self, job_id: int, entries: list[list[Any]]) -> Iterator[Event]:
         for entry in entries:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from jqueue.cli.times import duration_text
 
 
 def progress_text(progress: Sequence[Any]) -> str:
@@ -11,6 +13,16 @@ def progress_text(progress: Sequence[Any]) -> str:
     done, total, text = (*progress, None, None, "")[:3]
     amount = f"{percent(done, total)}%" if total else f"{done:g}" if isinstance(done, (int, float)) else ""
     return f"{amount} {text or ''}".strip()
+
+
+def reason_lines(reason: Mapping[str, Any]) -> list[str]:
+    """Gives a reason of ExplainJob: its text and since when, then each holder of the lock that is waited for."""
+    since = f"; since {duration_text(reason['since'])}" if "since" in reason else ""
+    holders = (holder for holder in reason.get("holders", ()) if "op" in holder)
+    return [
+        f"{reason['text']}{since}",
+        *(f"job {one['id']} has it since {duration_text(one['since'])} for {one['op']}" for one in holders),
+    ]
 
 
 def percent(done: float, total: float) -> int:

@@ -333,9 +333,9 @@ _TABLE = (
     Method(
         "ExplainJob",
         (_ID,),
-        "{id, status, reasons: [{kind, text, ...}]}",
+        "{id, status, held: [{name, mode}], reasons: [{kind, text, ...}]}",
         Role.READER,
-        "Says what a job waits for, and who has it.",
+        "Says what a job waits for, and who has it; and which locks it has itself.",
         _explain,
     ),
     Method(

@@ -77,18 +77,7 @@ class JobQueue:
         )
         self.processor = self._make_processor()
         self.host.executions = self.processor.executions
-        self.submission = Submission(
-            turns=outside.turns,
-            checker=Checker(config.queue, registry, self.locks),
-            look_up=outside.history.look_up,
-            max_size=config.queue.max_job_size,
-            host=self.host,
-            journal=outside.journal,
-            requests=self.requests,
-            may_take=self._refusal,
-            durable=self.table.add_packed,
-            accepted=self._accepted,
-        )
+        self.submission = self._make_submission()
         self.verbs = Verbs(
             clock=outside.clock,
             wall=outside.wall,
@@ -133,6 +122,20 @@ class JobQueue:
             may_start=lambda: not self._outside.journal.full,
             make_execution=self._make_execution,
             released=self._released,
+        )
+
+    def _make_submission(self) -> Submission:
+        return Submission(
+            turns=self._outside.turns,
+            checker=Checker(self._config.queue, self.registry, self.locks),
+            look_up=self._outside.history.look_up,
+            max_size=self._config.queue.max_job_size,
+            host=self.host,
+            journal=self._outside.journal,
+            requests=self.requests,
+            may_take=self._refusal,
+            durable=self.table.add_packed,
+            accepted=self._accepted,
         )
 
     # What happens inside

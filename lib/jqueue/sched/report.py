@@ -12,10 +12,14 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from jqueue.jobs.job import _QueuedJob
+from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING
+from jqueue.jobs.status import CANCELING, RUNNING
 from jqueue.locks.manager import LockManager
 from jqueue.locks.modes import key_text
+from jqueue.opcodes.base import OpCode
 from jqueue.sched import outcome
-from jqueue.sched.gates import LOCK, Wait
+from jqueue.sched.dependencies import Dependencies
+from jqueue.sched.gates import DEPENDENCY, LOCK, Wait
 from jqueue.sched.processor import Processor, Slots
 from jqueue.sched.ready import ReadyHeap
 from jqueue.sched.table import JobTable
@@ -35,6 +39,7 @@ class Report:
         locks: LockManager,
         processor: Processor,
         slots: Slots,
+        dependencies: Dependencies,
         standing_still: Callable[[], str | None],
     ) -> None:
         """Makes it.
@@ -47,16 +52,19 @@ class Report:
         self._locks = locks
         self._processor = processor
         self._slots = slots
+        self._dependencies = dependencies
         self._standing_still = standing_still
 
     def explain(self, job: _QueuedJob) -> dict[str, Any]:
         """Says why a job does not run, or what it does.
 
-        @return: its id, status, and reasons, each with a `kind`, a `text`, and what the kind has besides
+        @return: its id, status, the locks that it has as `held`, and `reasons`, each with a `kind`, a `text`, and what
+            the kind has besides
         """
         status = job.CalcStatus()
+        held = [{"name": key_text(key), "mode": mode} for key, mode in self._locks.held(job.id).items()]
         reasons = [self._final(job)] if job.final else self._unfinished(job)
-        return {"id": job.id, "status": status, "reasons": reasons}
+        return {"id": job.id, "status": status, "held": held, "reasons": reasons}
 
     def _final(self, job: _QueuedJob) -> dict[str, Any]:
         where = "it is archived" if job.archived else "it has ended"
@@ -66,7 +74,7 @@ class Report:
         execution = self._processor.executions.get(job.id)
         index = outcome.current(job)
         if execution is not None:
-            kind, doing = "running", "is running"
+            kind, doing = _doing(job, execution.opcode)
             if not execution.holds_slot:
                 kind, doing = "workers", "was resumed and goes on when a worker is free"
             if not execution.holds_slot and job.paused:
@@ -93,6 +101,10 @@ class Report:
                 "place": refusal.place,
                 "since": self._ago(refusal.since),
             }
+        dep_id = self._dependencies.waiting_for(job.id) if wait.kind == DEPENDENCY else None
+        if dep_id is not None:
+            status = self._table.status(dep_id)
+            reason |= {"text": f"{wait.text}: it is {status}", "job": dep_id, "status": status}
         return reason
 
     def _holder(self, owner: int) -> dict[str, Any]:
@@ -149,3 +161,23 @@ class Report:
     def locks(self) -> list[dict[str, Any]]:
         """Says of each lock that is held or wanted who has it and who waits for it."""
         return [dict(row) for row in self._locks.report()]
+
+
+def _doing(job: _QueuedJob, opcode: OpCode) -> tuple[str, str]:
+    """Says what a worker does with an opcode of a job: what is published, not what the worker may be at already.
+
+    @return: kind, words
+    """
+    if job.phase == PHASE_COMMITTING:
+        return "running", "is done and is being committed"
+    if job.phase == PHASE_ABORTING:
+        return "running", "has ended and is being undone"
+    match job.ops[outcome.current(job)].status:
+        case status if status == RUNNING:
+            return "running", "is running"
+        case status if status == CANCELING:
+            return "running", "was asked to stop and has not stopped yet"
+        case _ if opcode.has_dynamic_locks():
+            return "starting", "finds out which locks it needs"
+        case _:
+            return "starting", "is about to run"

@@ -132,16 +132,11 @@ def test_locks_are_told_with_who_holds_and_who_waits() -> None:
 
 
 def test_a_dependency_is_told_with_its_status() -> None:
-    rig = Rig(size=1)
-    rig.submit(op())
-    first, second = rig.submit(locked(), op(depends=[[2, []]]))
-    rig.advance(3)
-    rig.finish()
-    rig.submit(op())
-    third = rig.submit_one(op(depends=[[rig.submit_one(op(not_before=START + 99)), []]]))
-    found = reason(rig, third)
-    assert (found["kind"], found["job"], found["status"]) == ("dependency", third - 1, "waiting")
-    assert found["text"] == f"job {third - 1} has not ended yet: it is waiting"
+    rig = Rig()
+    first, second = rig.submit(op(not_before=START + 99), op(depends=[[-1, []]]))
+    found = why(rig, second)
+    assert (found["kind"], found["job"], found["status"]) == ("dependency", first, "waiting")
+    assert found["text"] == f"job {first} has not ended yet: it is waiting"
 
 
 def test_an_explanation_has_the_locks_that_a_job_holds_and_whom_it_waits_for() -> None:
@@ -151,7 +146,7 @@ def test_an_explanation_has_the_locks_that_a_job_holds_and_whom_it_waits_for() -
     answer = rig.now(rig.queue.explain(holder))
     assert answer["held"] == [{"name": "resource/a", "mode": "exclusive"}]
     assert rig.now(rig.queue.explain(waiter))["held"] == []
-    assert reason(rig, waiter)["holders"] == [{"id": holder, "op": "WORK", "since": 5.0}]
+    assert why(rig, waiter)["holders"] == [{"id": holder, "op": "WORK", "since": 5.0}]
     rig.finish()
     assert rig.now(rig.queue.explain(holder))["held"] == []
 

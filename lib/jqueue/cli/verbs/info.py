@@ -49,10 +49,10 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     locks: list[dict[str, Any]] = []
     reasons: list[dict[str, Any]] = []
     if not is_final(job["status"]):
-        from jqueue.cli.lockinfo import of_job
-
-        locks = of_job(connection.call("QueryLocks"), job_id)
-        reasons = connection.call("ExplainJob", job_id)["reasons"]
+        answer = connection.call("ExplainJob", job_id)
+        reasons = answer["reasons"]
+        locks = [{**lock, "held": True} for lock in answer["held"]]
+        locks += [{"name": one["lock"], "mode": one["mode"], "held": False} for one in reasons if "lock" in one]
     if terminal.json:
         terminal.emit({**{name: json_of(name, job[name]) for name in FIELDS}, "locks": locks, "reasons": reasons})
         return Exit.OK
@@ -88,8 +88,12 @@ def _head(job: dict[str, Any], terminal: Terminal) -> Iterator[str]:
 
 
 def _waiting(locks: list[dict[str, Any]], reasons: list[dict[str, Any]]) -> Iterator[str]:
+    from jqueue.cli.words import reason_lines
+
     for reason in reasons:
-        yield f"{'Because:':<10} {reason['text']}"
+        first, *more = reason_lines(reason)
+        yield f"{'Because:':<10} {first}"
+        yield from (f"{'':<10} {line}" for line in more)
     for lock in locks:
         yield f"{'Lock:':<10} {lock['name']} {lock['mode']} ({'held' if lock['held'] else 'waited for'})"
 

@@ -20,7 +20,7 @@ def register(subparsers: Subparsers) -> None:
         run,
         help="Say what a job waits for, and who has it",
         example="jqueue why 17",
-        json="a map: id status reasons (each with kind text, and what belongs to the kind)",
+        json="a map: id status held (each name mode) reasons (each with kind text, and what belongs to the kind)",
     )
     parser.add_argument("id", metavar="ID", help="the job")
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Explains the job's state."""
     from jqueue.cli.selection import one_id
     from jqueue.cli.terminal import printable
-    from jqueue.cli.times import duration_text
+    from jqueue.cli.words import reason_lines
 
     answer = terminal.connection().call("ExplainJob", one_id(args.id))
     if terminal.json:
@@ -37,10 +37,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         return Exit.OK
     terminal.out(f"job {answer['id']}: {answer['status']}")
     for reason in answer["reasons"]:
-        since = f"; since {duration_text(reason['since'])}" if "since" in reason else ""
-        terminal.out(printable(f"  {reason['text']}{since}"))
-        for holder in reason.get("holders", ()):
-            if "op" in holder:
-                has = f"has it since {duration_text(holder['since'])} for {holder['op']}"
-                terminal.out(printable(f"    job {holder['id']} {has}"))
+        first, *more = reason_lines(reason)
+        terminal.out(printable(f"  {first}"))
+        for line in more:
+            terminal.out(printable(f"    {line}"))
     return Exit.OK

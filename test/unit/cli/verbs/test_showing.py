@@ -80,19 +80,25 @@ def test_info_of_a_waiting_job_names_reasons_and_locks(shell: Shell) -> None:
         "end_ts": None,
         "start_ts": None,
     }
+    reason = {
+        "kind": "lock",
+        "text": "resource/b is held by job 4",
+        "lock": "resource/b",
+        "mode": "exclusive",
+        "since": 12.3,
+        "holders": [{"id": 4, "op": "TEST_DELAY(9)", "since": 70.2}],
+    }
     shell.daemon.jobs({**JOB, **more, **never, "ops": [{"OP_ID": "OP_A"}], "summary": ["A"]})
     shell.daemon.answers["ExplainJob"] = {
         "id": 17,
         "status": "waiting",
-        "reasons": [{"kind": "lock", "text": "job 4 has it"}],
+        "held": [{"name": "resource/a", "mode": "shared"}],
+        "reasons": [reason, {"kind": "paused", "text": "it is paused"}],
     }
-    shell.daemon.answers["QueryLocks"] = [
-        {"name": "resource/a", "mode": "shared", "owners": [17], "pending": []},
-        {"name": "resource/b", "mode": "exclusive", "owners": [4], "pending": [["exclusive", [9, 17]]]},
-        {"name": "resource/c", "mode": "exclusive", "owners": [4], "pending": []},
-    ]
     lines = shell("info", "17").out.splitlines()
-    assert "Because:   job 4 has it" in lines
+    assert "Because:   resource/b is held by job 4; since 12s" in lines
+    assert "           job 4 has it since 1m10s for TEST_DELAY(9)" in lines
+    assert "Because:   it is paused" in lines
     assert "Lock:      resource/a shared (held)" in lines
     assert "Lock:      resource/b exclusive (waited for)" in lines
     assert lines[-1] == "Opcode 1/1: A  waiting"
@@ -101,7 +107,7 @@ def test_info_of_a_waiting_job_names_reasons_and_locks(shell: Shell) -> None:
         {"name": "resource/a", "mode": "shared", "held": True},
         {"name": "resource/b", "mode": "exclusive", "held": False},
     ]
-    assert answer["reasons"] == [{"kind": "lock", "text": "job 4 has it"}]
+    assert answer["reasons"] == [reason, {"kind": "paused", "text": "it is paused"}]
 
 
 def test_info_in_json_has_times_with_zone(shell: Shell) -> None:
