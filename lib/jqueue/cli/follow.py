@@ -13,8 +13,11 @@ from jqueue import errors
 from jqueue.cli.results import is_final, lost, query
 from jqueue.cli.terminal import Connection, Terminal
 from jqueue.cli.words import reason_lines
+from jqueue.jobs import status
 
 FIELDS = ("id", "name", "status", "lifecycle", "priority", "summary", "start_ts", "end_ts", "opstatus", "opresult")
+_LISTED = tuple(name for name in FIELDS if name not in ("opstatus", "opresult"))
+_UNFINISHED = ["|", *(["==", "status", name] for name in status.ALL if name not in status.FINALIZED)]
 PAGE = 500
 """Log entries asked for at once."""
 _TICK = 0.5
@@ -80,6 +83,7 @@ class Follower:
         self._progress = progress
         self._unexplained = set(ids or ()) if explain else set()
         self._shown: dict[int, tuple[object, ...]] = {}
+        self._ended: set[int] | None = None
         self._unfinished = dict.fromkeys(ids or ())
         self._connected = terminal.was_connected
         self._pause = _FIRST_PAUSE
@@ -119,16 +123,28 @@ class Follower:
 
     def _catch_up(self, connection: Connection) -> Iterator[Event]:
         """Asks for what happened while nobody told us."""
-        first = not self._shown
-        for job in query(connection, self._ids, FIELDS):
+        for job in self._all_news(connection) if self._ids is None else query(connection, self._ids, FIELDS):
             if job["status"] is None:
                 raise lost(job["id"])
-            if self._ids is None and first and is_final(job["status"]):
-                self._shown[job["id"]] = _state(job)
-            else:
-                yield from self._changed(connection, job)
+            yield from self._changed(connection, job)
         for job_id in self._serials:
             yield from self._read_log(connection, job_id)
+
+    def _all_news(self, connection: Connection) -> list[dict[str, Any]]:
+        """Asks for the jobs that are unfinished, or have ended since the last time; results only of failed ones.
+
+        The results of thousands that ended well, or long ago, would be read from the disk, and nobody sees them.
+        """
+        old, known = self._ended, query(connection, None, ("id", "status"))
+        self._ended = {job["id"] for job in known if is_final(job["status"])}
+        found = query(connection, None, FIELDS, _UNFINISHED)
+        if old is not None:
+            new = [job for job in known if job["id"] in self._ended - old]
+            failed = [job["id"] for job in new if job["status"] == "error"]
+            others = [job["id"] for job in new if job["status"] != "error"]
+            found += query(connection, failed, FIELDS) if failed else []
+            found += query(connection, others, _LISTED) if others else []
+        return [job for job in found if job["status"] is not None]
 
     def _listen(self, connection: Connection) -> Iterator[Event]:
         """Gives what the daemon tells until it is silent, or all have ended."""
@@ -219,4 +235,5 @@ def log_pages(connection: Connection, job_id: int, newer_than: int) -> Iterator[
 
 
 def _state(job: dict[str, Any]) -> tuple[object, ...]:
-    return job["status"], job.get("lifecycle"), job["priority"], tuple(job.get("opstatus") or ())
+    opstatus = () if is_final(job["status"]) else tuple(job.get("opstatus") or ())
+    return job["status"], job.get("lifecycle"), job["priority"], opstatus

@@ -100,7 +100,7 @@ def test_changes_missed_during_a_restart_are_told_once(shell: Shell, gone: error
 
 
 def test_watching_all_begins_with_what_is_unfinished_and_tells_new_jobs(shell: Shell) -> None:
-    shell.daemon.jobs(job(1, "success"), job(2, "running"))
+    shell.daemon.jobs(job(2, "running"))
     shell.daemon.pushed = [[changed(3, "queued", name="new"), changed(2, "success")], KeyboardInterrupt()]
     result = shell("watch")
     assert result.status == 130
@@ -109,6 +109,41 @@ def test_watching_all_begins_with_what_is_unfinished_and_tells_new_jobs(shell: S
         ["3", "queued", "new"],
         ["2", "success", "A"],
     ]
+
+
+def test_watching_all_asks_for_the_results_of_new_failures_only(shell: Shell, gone: errors.DaemonUnreachable) -> None:
+    asked: list[tuple[list[int] | None, bool]] = []
+
+    def have(*jobs: dict[str, Any]) -> None:
+        def query(ids: list[int] | None, fields: list[str], qfilter: object) -> list[list[Any]]:
+            asked.append((ids, "opresult" in fields))
+            found = [one for one in jobs if ids is None or one["id"] in ids]
+            if qfilter is not None:
+                found = [one for one in found if one["status"] not in ("success", "error", "canceled")]
+            return [[one[field] for field in fields] for one in found]
+
+        shell.daemon.answers["QueryJobs"] = query
+
+    old, extra = job(1, "error", opresult=[FAILED]), {"start_ts": None}
+    have(*({**one, **extra} for one in (old, job(2, "running"), job(3, "running"))))
+
+    def crash() -> Any:
+        ended = job(2, "success"), job(3, "error", opresult=[FAILED]), job(4, "canceled")
+        have(*({**one, **extra} for one in (old, *ended, job(5, "queued"))))
+        raise gone
+        yield
+
+    shell.daemon.pushed = [crash(), [changed(2, "success")], KeyboardInterrupt()]
+    told = [json.loads(text) for text in shell("watch", "--json").out.splitlines()]
+    assert [(one["id"], one["status"], one["error"]) for one in told] == [
+        (2, "running", None),
+        (3, "running", None),
+        (5, "queued", None),
+        (3, "error", "no space left"),
+        (2, "success", None),
+        (4, "canceled", None),
+    ]
+    assert asked == [(None, False), (None, True), (None, False), (None, True), ([3], True), ([2, 4], False)]
 
 
 def test_interrupting_a_follow_says_that_the_job_goes_on(shell: Shell) -> None:
