@@ -254,7 +254,12 @@ class MessagePackServer(Protocol):
         self._output.reply(self._shared.packing.error(msgid, encode(error)))
 
     def _notify(self, name: str, arguments: list[Any]) -> None:
-        self._output.notify(self._shared.packing.notification(name, arguments))
+        try:
+            self._output.notify(self._shared.packing.notification(name, arguments))
+        except Exception:
+            # A client that went on without it would wait for ever for what it was not told.
+            self._log.failure("Telling of {name} failed", name=name)
+            self._drop("it could not be told of an event")
 
     # Ending
 

@@ -172,6 +172,13 @@ def test_a_subscriber_that_does_not_read_is_dropped(server: Server) -> None:
     assert wire.aborted
 
 
+def test_a_subscriber_that_cannot_be_told_of_an_event_is_dropped(server: Server) -> None:
+    protocol, wire = server.connect()
+    protocol.dataReceived(request(1, "Subscribe"))
+    server.queue.listeners[0]("JobChanged", [object()])
+    assert wire.aborted
+
+
 def test_a_client_that_never_reads_its_reply_is_dropped(server: Server) -> None:
     protocol, wire = server.connect()
     wire.producer.pauseProducing()
