@@ -203,6 +203,7 @@ class JobFiles:
     """The job-N files."""
 
     delay: float = _setting(_duration, "50ms", "how long changes of a job are collected into one write of its file")
+    max_delay: float = _setting(_duration, "2s", "the same under load, for a job that has not ended")
 
 
 @dataclass(frozen=True)

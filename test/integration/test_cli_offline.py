@@ -14,7 +14,7 @@ import pytest
 from jqueue.cli.main import main
 from jqueue.jobs.job import _QueuedJob
 from jqueue.store.files import Files
-from jqueue.store.jobfiles import encode_state
+from jqueue.store.jobfile import encode_state
 from jqueue.store.statedir import JOBS_PER_ARCHIVE_DIRECTORY, StateDirectory
 
 from .daemon import wait_until

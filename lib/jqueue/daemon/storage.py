@@ -12,6 +12,7 @@ from jqueue.store.checkpoint import CheckpointWriter
 from jqueue.store.files import Files
 from jqueue.store.history import History
 from jqueue.store.jobfiles import JobFiles
+from jqueue.store.jobwriter import JobWriter
 from jqueue.store.journal import Journal
 from jqueue.store.logfiles import LogFiles
 from jqueue.store.statedir import StateDirectory
@@ -51,7 +52,17 @@ class Storage:
             reserve_size=config.journal.reserve,
         )
         self.checkpoints = CheckpointWriter(state, self.files, self.writer)
-        self.job_files = JobFiles(state, self.files, self.writer, reactor, _not_written, config.job_files.delay)
+        self.job_writer = JobWriter(state, self.files)
+        self.job_files = JobFiles(
+            state,
+            self.files,
+            self.writer,
+            reactor,
+            _not_written,
+            config.job_files.delay,
+            config.job_files.max_delay,
+            self.job_writer.write,
+        )
         self.log_files = LogFiles(state, self.files, config.log.cap)
         self.history = History(
             state,
@@ -65,6 +76,7 @@ class Storage:
     async def stop(self) -> None:
         """Ends the threads after what they were asked to do."""
         self.job_files.stop()
+        self.writer.call(self.job_writer.close)
         for thread in (self.journal_thread, self.writer, self.reader):
             await thread.stop()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pwd
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jqueue.config import Config
@@ -83,9 +83,7 @@ class Tree:
             journal=storage.journal,
             writer=storage.checkpoints,
             flush=storage.history.flush,
-            chunks=lambda: snapshot.chunks(
-                self.queue.table, self.queue.requests, self.queue.identities, self.queue.submission.last_id
-            ),
+            chunks=self._chunks,
             after=config.journal.checkpoint_after,
             failed=failed,
         )
@@ -117,6 +115,10 @@ class Tree:
             make_context=self._make_context,
             post=self.mailbox.post,
         )
+
+    def _chunks(self) -> Iterator[bytes]:
+        queue = self.queue
+        return snapshot.chunks(queue.table, queue.requests, queue.identities, queue.submission.last_id)
 
     def _make_context(self, execution: Execution, job: _QueuedJob) -> Context:
         index, attempt = execution.index, execution.attempt

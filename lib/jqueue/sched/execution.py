@@ -68,6 +68,8 @@ class Execution:
         self.since = clock.seconds()
         self.progress: tuple[int, int, str] | None = None
         self.holds_slot = True
+        self.parked = False
+        """Whether the code has stopped at a pause point."""
         self.in_line = False
         """Whether it is on the heap for a slot."""
         self.control = Control(lambda: post(lambda: parked(self)))

@@ -45,7 +45,7 @@ class Host:
     def lifecycle(self, job: _QueuedJob) -> str:
         """The lifecycle state of a job, with what only the running daemon knows."""
         execution = self.executions.get(job.id)
-        return lifecycle(job, paused_now=execution is not None and not execution.holds_slot)
+        return lifecycle(job, paused_now=execution is not None and execution.parked)
 
     def log_serial(self, job: _QueuedJob) -> int:
         """The serial of the last entry in a job's log; what is published of a running job is behind."""

@@ -218,3 +218,14 @@ def recover(draft: _QueuedJob, now: float, *, restartable: bool, has_callbacks: 
         problem = OpExecError("The daemon died while this opcode ran")
         outcome = retry(problem, None) if restartable else error(problem)
         conclude(draft, outcome, now, has_callbacks=has_callbacks)
+
+
+def as_generic(problem: Exception) -> GenericError:
+    """Gives any exception of opcode code a place in the error tree."""
+    if isinstance(problem, GenericError):
+        return problem
+    try:
+        text = str(problem)
+    except Exception:
+        text = ""
+    return GenericError(text or type(problem).__name__)

@@ -7,7 +7,6 @@ A job that cannot run is parked under the one thing it waits for and holds nothi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -28,23 +27,11 @@ from jqueue.sched.edits import Edits
 from jqueue.sched.execution import Execution
 from jqueue.sched.gates import BROKEN, LOCK, Gates, Wait
 from jqueue.sched.ready import ReadyHeap
+from jqueue.sched.slots import Slots
 from jqueue.sched.table import JobTable
 from jqueue.workers.control import SHUTDOWN
 
 _SLICE = 0.002  # seconds of work before the reactor gets to look at its sockets again
-
-
-@dataclass
-class Slots:
-    """How many opcodes may run at once, and how many do."""
-
-    size: int
-    taken: int = field(default=0)
-
-    @property
-    def free(self) -> int:
-        """How many more may start now."""
-        return self.size - self.taken
 
 
 class Processor:
@@ -140,11 +127,10 @@ class Processor:
             if not execution.control.paused:  # resumed while the message was on its way
                 execution.control.go_on()
                 return
-            execution.holds_slot = False
+            execution.parked = True
             execution.count_time(False)
-            self._slots.taken -= 1
             self._locks.set_idle(execution.job_id, True)
-            self.look()
+            self._free_slot(execution)
 
     def resume(self, job_id: int) -> None:
         """Lets a job that was paused go on, running code as soon as it has a slot again."""
@@ -154,7 +140,7 @@ class Processor:
             return
         execution.control.pause(False)
         job = self._table.get(job_id)
-        if not execution.holds_slot and not execution.in_line and job is not None:
+        if execution.parked and not execution.in_line and job is not None:
             execution.in_line = True
             self.enqueue(job_id, job.CalcPriority())
 
@@ -208,7 +194,8 @@ class Processor:
 
     def _unpark_code(self, execution: Execution, job: _QueuedJob) -> None:
         execution.in_line = False
-        if not execution.holds_slot and not job.paused:
+        if execution.parked and not job.paused:
+            execution.parked = False
             execution.holds_slot = True
             execution.count_time(True)
             self._slots.taken += 1
@@ -272,7 +259,7 @@ class Processor:
             execution = self._make_execution(job, opcode)
         except Exception as problem:  # an author's mistake in what the opcode says of itself
             self._locks.release(job.id)
-            self._end(job.id, as_generic(problem))
+            self._end(job.id, outcome.as_generic(problem))
             return
         self.executions[job.id] = execution
         self._slots.taken += 1
@@ -290,7 +277,7 @@ class Processor:
         except Exception as problem:
             # Its code may have run, so whatever went wrong here, it must not be started again.
             self._log.failure("Job {job_id} could not be run to its end", job_id=execution.job_id)
-            ended = as_generic(problem)
+            ended = outcome.as_generic(problem)
             await self._edits.edit(execution.job_id, lambda draft: outcome.fail(draft, ended, self._wall()))
         finally:
             self._release(execution, keep_waiting)
@@ -305,6 +292,9 @@ class Processor:
             if not await self._edits.edit(job_id, start):
                 return
             ended = await execution.run()
+            if not execution.opcode.has_callbacks():
+                # Its code has ended; while that is being synced, another may use the worker.
+                self._free_slot(execution)
             phase = await self._edits.edit(job_id, lambda draft: self._conclude(draft, execution, ended))
         if phase in (PHASE_COMMITTING, PHASE_ABORTING):
             await self._call_back(execution, phase)
@@ -344,7 +334,7 @@ class Processor:
         except Exception as error:
             if isinstance(error, JobCanceled) and execution.control.stop_requested:
                 return True
-            problem = as_generic(error)
+            problem = outcome.as_generic(error)
             await self._edits.edit(job_id, lambda draft: outcome.fail(draft, problem, self._wall()))
             return True
         job = self._table.get(job_id)
@@ -358,13 +348,18 @@ class Processor:
         self.parked[job_id] = Wait(LOCK, str(refusal), self._clock.seconds())
         return False
 
+    def _free_slot(self, execution: Execution) -> None:
+        if execution.holds_slot:
+            execution.holds_slot = False
+            self._slots.taken -= 1
+            self.look()
+
     def _release(self, execution: Execution, keep_waiting: bool) -> None:
         job_id = execution.job_id
         execution.control.close()
         self._released(execution)
         del self.executions[job_id]
-        if execution.holds_slot:
-            self._slots.taken -= 1
+        self._free_slot(execution)
         if not keep_waiting:
             self._declared.pop(job_id, None)
             self._locks.release(job_id)
@@ -385,14 +380,3 @@ class Processor:
             # Its code may have run, and that could not be recorded: it must not run again.
             text = f"jqueue failed while it worked on this job ({failure.getErrorMessage()}); see the daemon's log"
             self.parked[job_id] = Wait(BROKEN, text, self._clock.seconds())
-
-
-def as_generic(problem: Exception) -> GenericError:
-    """Gives any exception of opcode code a place in the error tree."""
-    if isinstance(problem, GenericError):
-        return problem
-    try:
-        text = str(problem)
-    except Exception:
-        text = ""
-    return GenericError(text or type(problem).__name__)

@@ -31,11 +31,12 @@ from jqueue.sched.execution import Execution
 from jqueue.sched.gates import Gates
 from jqueue.sched.host import Host
 from jqueue.sched.outside import Outside, job_in
-from jqueue.sched.processor import Processor, Slots
+from jqueue.sched.processor import Processor
 from jqueue.sched.queries import Queries
 from jqueue.sched.ready import ReadyHeap
 from jqueue.sched.report import Report
 from jqueue.sched.requests import Requests
+from jqueue.sched.slots import Slots
 from jqueue.sched.snapshot import Identity
 from jqueue.sched.submission import Answer, Origin, Submission
 from jqueue.sched.table import JobTable

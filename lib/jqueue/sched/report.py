@@ -20,8 +20,9 @@ from jqueue.opcodes.base import OpCode
 from jqueue.sched import outcome
 from jqueue.sched.dependencies import Dependencies
 from jqueue.sched.gates import DEPENDENCY, LOCK, Wait
-from jqueue.sched.processor import Processor, Slots
+from jqueue.sched.processor import Processor
 from jqueue.sched.ready import ReadyHeap
+from jqueue.sched.slots import Slots
 from jqueue.sched.table import JobTable
 
 _LISTED = 1000
@@ -75,9 +76,9 @@ class Report:
         index = outcome.current(job)
         if execution is not None:
             kind, doing = _doing(job, execution.opcode)
-            if not execution.holds_slot:
+            if execution.parked:
                 kind, doing = "workers", "was resumed and goes on when a worker is free"
-            if not execution.holds_slot and job.paused:
+            if execution.parked and job.paused:
                 kind, doing = "paused", "is paused; `jqueue resume` lets it go on"
             text = f"opcode {index + 1} of {len(job.ops)} ({execution.opcode.summary()}) {doing}"
             return [{"kind": kind, "text": text, "since": self._ago(execution.since), "op": index}]
@@ -135,7 +136,7 @@ class Report:
         rows = [
             {
                 "id": execution.job_id,
-                "state": "running" if execution.holds_slot else "paused",
+                "state": "paused" if execution.parked else "running",
                 "op": execution.index,
                 "summary": execution.opcode.summary(),
                 "since": self._ago(execution.since),

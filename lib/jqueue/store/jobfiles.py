@@ -7,31 +7,25 @@ Where job files are read, moved and removed is `archive`; log files are `logfile
 
 from __future__ import annotations
 
-import errno
-import json
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from jqueue.jobs.job import _QueuedJob
-from jqueue.jobs.packing import unpack
 from jqueue.store.files import Files
+from jqueue.store.jobfile import Outcome, Source, write_batch
 from jqueue.store.statedir import StateDirectory
 from jqueue.store.thread import FileThread, InlineThread
 
-Source: TypeAlias = "_QueuedJob | bytes | Callable[[], _QueuedJob]"
-
-BATCH = 64  # files a call of the file thread, so that logs and archive moves get their turn
+BATCH = 128  # files a call of the file thread, so that logs and archive moves get their turn
 RETRY = 5.0  # seconds until a file that could not be written is tried again
 
-_OPS_AT_ONCE = 100
-_DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}  # as good as certain for the next file too
-
-_encode = json.JSONEncoder(ensure_ascii=False).encode
+_CALM = 256  # pending files from which on a job that goes on has to wait for its file
+_SCANNED = 4 * BATCH
 
 
 @dataclass
@@ -40,32 +34,9 @@ class _Change:
     since: float
     source: Source
 
-
-@dataclass
-class _Outcome:
-    failed: dict[int, Exception]
-    settled: int  # so many from the start of the batch are written or failed for good reason; the rest must wait
-
-
-def resolve(job_id: int, source: Source) -> _QueuedJob:
-    """@return: the job that a source stands for"""
-    if isinstance(source, bytes):
-        return unpack(None, job_id, source)
-    return source if isinstance(source, _QueuedJob) else source()
-
-
-def encode_state(state: Mapping[str, Any]) -> bytes:
-    """@return: a job's serialised state as its file has it: one line of JSON, readable with `cat`"""
-    if len(state["ops"]) <= _OPS_AT_ONCE:
-        text = _encode(state)
-    else:  # opcode by opcode: one call for 100,000 of them would keep the interpreter from every other thread
-        parts = [
-            f"{_encode(key)}: " + (f"[{', '.join(map(_encode, value))}]" if key == "ops" else _encode(value))
-            for key, value in state.items()
-        ]
-        text = "{" + ", ".join(parts) + "}"
-    # Half surrogate pairs have no UTF-8; the escape that Python makes of them is JSON's as well.
-    return f"{text}\n".encode("utf-8", "backslashreplace")
+    @property
+    def final(self) -> bool:
+        return isinstance(self.source, _QueuedJob) and self.source.final
 
 
 class JobFiles:
@@ -79,19 +50,24 @@ class JobFiles:
         clock: IReactorTime,
         on_error: Callable[[int, Exception], None],
         delay: float = 0.05,
+        max_delay: float = 2.0,
+        write: Callable[[Sequence[tuple[int, Source]]], Outcome] | None = None,
     ) -> None:
         """Starts with nothing to write.
 
         @param on_error: is told (job id, what happened) of a file that cannot be written; it is tried again by itself
         @param delay: seconds that a change waits for a newer one of the same job
+        @param max_delay: the same for a job that has not ended while many files are pending: most end before it is over
+        @param write: writes a batch, in the file thread; None does it there and then
         """
         self._state = state
-        self._temporary = state.tmp
+        self._write_batch = write or partial(write_batch, state, files)
         self._files = files
         self._thread = thread
         self._clock = clock
         self._on_error = on_error
         self._delay = delay
+        self._max_delay = max_delay
         self._dirty: dict[int, _Change] = {}  # oldest first
         self._in_flight: dict[int, _Change] = {}
         self._failed: dict[int, _Change] = {}
@@ -160,12 +136,7 @@ class JobFiles:
     def final_failed(self) -> list[int]:
         """@return: the final jobs whose file could not be written when that was last tried"""
         failed = [self._failed, self._dirty] if self._held else [self._failed]
-        return [
-            job_id
-            for group in failed
-            for job_id, change in group.items()
-            if isinstance(change.source, _QueuedJob) and change.source.final
-        ]
+        return [job_id for group in failed for job_id, change in group.items() if change.final]
 
     def sync(self) -> Deferred[None]:
         """@return: fires when everything written before this call is on the disk; fails with the `OSError`"""
@@ -208,18 +179,23 @@ class JobFiles:
             self._write()
 
     def _take(self) -> dict[int, _Change]:
-        due = self._clock.seconds() - self._delay
+        now = self._clock.seconds()
+        patience = self._delay if len(self._dirty) <= _CALM else self._max_delay
         batch: dict[int, _Change] = {}
-        for job_id, change in islice(self._dirty.items(), BATCH):
-            if change.since > due and change.number > self._flush_to:
+        for job_id, change in islice(self._dirty.items(), _SCANNED):
+            age = now - change.since
+            if change.number > self._flush_to and age < self._delay:
                 break
-            batch[job_id] = change
+            if change.number <= self._flush_to or age >= patience or change.final:
+                batch[job_id] = change
+                if len(batch) == BATCH:
+                    break
         for job_id in batch:
             del self._dirty[job_id]
         return batch
 
     @inlineCallbacks
-    def _write(self) -> Generator[Deferred[_Outcome], _Outcome, None]:
+    def _write(self) -> Generator[Deferred[Outcome], Outcome, None]:
         self._writing = True
         self._held = False
         while not self._held and (batch := self._take()):
@@ -227,7 +203,7 @@ class JobFiles:
             try:
                 outcome = yield self._thread.call(self._write_batch, [(i, c.source) for i, c in batch.items()])
             except Exception as error:
-                outcome = _Outcome({next(iter(batch)): error}, settled=0)
+                outcome = Outcome({next(iter(batch)): error}, settled=0)
             self._in_flight = {}
             self._settle(batch, outcome)
             if self._waiters:
@@ -236,7 +212,7 @@ class JobFiles:
         self._tell_waiters()
         self._schedule()
 
-    def _settle(self, batch: dict[int, _Change], outcome: _Outcome) -> None:
+    def _settle(self, batch: dict[int, _Change], outcome: Outcome) -> None:
         back = dict(islice(batch.items(), outcome.settled, None))
         if back:
             self._held = True
@@ -272,21 +248,3 @@ class JobFiles:
                 waiter.callback(len(self._failed) + sum(change.number <= number for change in self._dirty.values()))
             else:
                 self._waiters.append((number, waiter))
-
-    # In the file thread
-
-    def _write_batch(self, batch: list[tuple[int, Source]]) -> _Outcome:
-        failed: dict[int, Exception] = {}
-        for index, (job_id, source) in enumerate(batch):
-            try:
-                self._write_file(job_id, source)
-            except Exception as error:
-                failed[job_id] = error
-                if isinstance(error, OSError) and error.errno in _DISK_TROUBLE:
-                    return _Outcome(failed, settled=index)
-        return _Outcome(failed, settled=len(batch))
-
-    def _write_file(self, job_id: int, source: Source) -> None:
-        temporary = self._temporary / f"job-{job_id}"
-        self._files.write_file(temporary, encode_state(resolve(job_id, source).Serialize()), sync=False)
-        self._files.rename(temporary, self._state.job_file(job_id))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ READ_BYTES = 1 << 20
 _CHUNK = 1 << 16
 _MAX_LINE = 1 << 20  # no line of ours is longer; what is, is damage, and must not fill the memory
 
+_ENTRY = re.compile(rb"\[\d+,(\d+),\[")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -197,11 +199,9 @@ class LogFiles:
 
 
 def _serial(line: bytes) -> int | None:
-    """Finds the serial without decoding the line."""
-    try:
-        return int(line.split(b",", 2)[1]) if line.startswith(b"[") else None
-    except (IndexError, ValueError):
-        return None
+    """Finds the serial without decoding the line; None for a line that is no entry."""
+    start = _ENTRY.match(line)
+    return int(start[1]) if start and line.endswith(b"]") else None
 
 
 def _find(descriptor: int, size: int, newer_than: int) -> int:

@@ -14,7 +14,7 @@ from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.status import QUEUED, RUNNING, SUCCESS
 from jqueue.store.checkpointfile import checkpoint_path, encode_chunk, encode_header, encode_trailer
 from jqueue.store.files import Files
-from jqueue.store.jobfiles import encode_state
+from jqueue.store.jobfile import encode_state
 from jqueue.store.segment import encode_batch, encode_payload, new_header, read_mark, segment_path
 from jqueue.store.statedir import StateDirectory
 

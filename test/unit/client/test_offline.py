@@ -16,7 +16,7 @@ from jqueue.errors import StateError
 from jqueue.jobs.job import _QueuedJob
 from jqueue.store.archive import archive_job
 from jqueue.store.files import Files
-from jqueue.store.jobfiles import encode_state
+from jqueue.store.jobfile import encode_state
 from jqueue.store.logfiles import LogFiles, encode_line
 from jqueue.store.statedir import StateDirectory
 

@@ -39,7 +39,7 @@ class Table:
 def test_the_status_of_the_dependency_decides(status: str, accepted: list[str], verdict: Verdict) -> None:
     dependencies = Dependencies(Table(j1=status).status_of)
     assert dependencies.check(2, [[1, accepted]]).verdict is verdict
-    assert dependencies.waiting_for(2) == (1 if verdict is Verdict.WAIT else None)
+    assert dependencies.waiters() == ({1: [2]} if verdict is Verdict.WAIT else {})
 
 
 def test_a_job_that_depends_on_itself_fails_whatever_its_status() -> None:
@@ -86,7 +86,7 @@ def test_a_job_that_the_queue_does_not_know_is_looked_up_in_the_archive(archived
     dependencies = Dependencies(Table().status_of)
     result = dependencies.check(2, [[901, ["success"]]])
     assert (result.verdict, result.dep_id) == (Verdict.LOOKUP, 901)
-    assert dependencies.waiting_for(2) is None
+    assert dependencies.waiters() == {}
     assert dependencies.check(2, [[901, ["success"]]], {901: archived}).verdict is verdict
 
 
@@ -97,8 +97,7 @@ def test_the_end_of_a_job_gives_its_waiters_once_and_in_order() -> None:
     dependencies.check(8, [[2, []]])
     assert dependencies.finished(1) == [7, 5, 6]
     assert dependencies.finished(1) == []
-    assert dependencies.waiting_for(5) is None
-    assert dependencies.waiting_for(8) == 2
+    assert dependencies.waiters() == {2: [8]}
 
 
 def test_a_forgotten_job_is_not_woken_and_leaves_nothing_behind() -> None:

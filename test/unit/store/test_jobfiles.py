@@ -16,7 +16,8 @@ from twisted.internet.task import Clock
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.packing import pack
 from jqueue.store.files import Files
-from jqueue.store.jobfiles import BATCH, RETRY, JobFiles, encode_state
+from jqueue.store.jobfile import encode_state
+from jqueue.store.jobfiles import BATCH, RETRY, JobFiles
 from jqueue.store.statedir import StateDirectory
 from jqueue.store.thread import InlineThread
 
