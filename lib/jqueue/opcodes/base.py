@@ -79,7 +79,7 @@ class OpContext(Protocol):
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Sleeps; pause and cancel act at once."""
+        """Sleeps; pause and cancel act at once, and after a pause it sleeps for what was left."""
         ...
 
     def submit(self, jobs: Sequence[object]) -> list[int]:

@@ -180,14 +180,15 @@ class Context:
         return self._limit.delay(n)
 
     def sleep(self, seconds: float) -> None:
-        """Sleeps; a pause stops the clock's effect, a stop request ends the sleep at once.
+        """Sleeps; the time of a pause does not count, a stop request ends the sleep at once.
 
         @raise JobCanceled: the opcode is to stop now
         """
-        deadline = time.monotonic() + seconds
         self.checkpoint()
-        while (left := deadline - time.monotonic()) > 0:
-            self._control.sleep(left)
+        while seconds > 0:
+            began = time.monotonic()
+            self._control.sleep(seconds)
+            seconds -= time.monotonic() - began
             self.checkpoint()
 
     def submit(self, jobs: Sequence[object]) -> list[int]:

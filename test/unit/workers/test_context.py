@@ -251,6 +251,16 @@ def test_nothing_looks_finished_when_the_total_is_not_known(scene: Scene) -> Non
     assert scene.desk.progress == [(0, 1, "")]
 
 
+@pytest.mark.parametrize("calls", ([(7, 0)], [(5, 5)], [(9, 5)], [(5, 5), (1, 5)], [(5, 5), (1, 0)], [(5, 5), (6, 6)]))
+def test_code_that_tells_its_progress_all_the_time_does_not_flood_the_queue(
+    scene: Scene, calls: list[tuple[int, int]]
+) -> None:
+    for number in range(10_000):
+        scene.ctx.progress(*calls[number % len(calls)])
+        scene.clock.now += 0.0001
+    assert len(scene.desk.progress) <= 21
+
+
 # Pause points
 
 
@@ -298,6 +308,26 @@ def test_a_pause_takes_effect_in_the_middle_of_a_sleep(scene: Scene) -> None:
     scene.control.during_sleep = [(3.0, lambda: scene.control.pause(True))]
     scene.ctx.sleep(10)
     assert (scene.control.parked, scene.control.slept) == (1, [3.0, 7.0])
+
+
+def test_the_time_of_a_pause_does_not_count_as_slept(scene: Scene) -> None:
+    def pass_time() -> None:
+        scene.clock.now += 3600
+
+    scene.control.during_sleep = [(3.0, lambda: scene.control.pause(True))]
+    scene.control.when_parked = pass_time
+    scene.ctx.sleep(10)
+    assert (scene.control.parked, scene.control.slept) == (1, [3.0, 7.0])
+
+
+def test_a_pause_before_a_sleep_leaves_all_of_it(scene: Scene) -> None:
+    def pass_time() -> None:
+        scene.clock.now += 3600
+
+    scene.control.when_parked = pass_time
+    scene.control.pause(True)
+    scene.ctx.sleep(10)
+    assert scene.control.slept == [10]
 
 
 def test_a_stop_ends_a_sleep_at_once(scene: Scene) -> None:
