@@ -119,7 +119,7 @@ def test_an_io_error_ends_the_journal_and_loses_nothing_acknowledged(at: int) ->
 
 @pytest.mark.parametrize("at", [at for at in NEED_SPACE if at < FIRST_SEGMENT])
 def test_a_first_start_without_space_is_refused_and_works_later(at: int) -> None:
-    queue = Queue(disk(Fault(at, errno.ENOSPC)))
+    queue = Queue(disk(Fault(at, errno.ENOSPC, lasting=True)))
     with pytest.raises(StateError, match="/state/journal is full"):
         work(queue)
     work(Queue(queue.files.killed()))

@@ -29,9 +29,6 @@ class RecordJournal(Protocol):
     def syncs(self) -> int: ...
 
     @property
-    def unsynced_records(self) -> int: ...
-
-    @property
     def last_sync_seconds(self) -> float: ...
 
     @property

@@ -86,7 +86,6 @@ class Journal:
         self._next_sequence = 0
         self._pending: deque[_Entry] = deque()
         self._synced: deque[tuple[Deferred[int], int]] = deque()
-        self._in_flight = 0
         self._busy = False
         self._sending_later = False
         self._telling = False
@@ -94,11 +93,6 @@ class Journal:
         self._failure: StoreFailed | None = None
         self._closed: Deferred[None] | None = None
         self._closing_files = False
-
-    @property
-    def unsynced_records(self) -> int:
-        """Records taken that are not on the disk yet."""
-        return len(self._pending) + self._in_flight
 
     @property
     def next_sequence(self) -> int:
@@ -221,7 +215,6 @@ class Journal:
             call.addCallbacks(self._rotated, self._not_written, (entry,), errbackArgs=([entry],))
         else:
             batch, records = self._take_batch()
-            self._in_flight = len(batch)
             call = self._thread.call(self._writer.write, self._next_sequence, records, self.full)
             call.addCallbacks(self._written, self._not_written, (batch,), errbackArgs=(batch,))
 
@@ -241,7 +234,6 @@ class Journal:
     def _written(self, position: Position, batch: list[_Entry]) -> None:
         self._synced.extend((entry.done, self._next_sequence + index) for index, entry in enumerate(batch))
         self._next_sequence += len(batch)
-        self._in_flight = 0
         self.syncs += 1
         self.last_sync_seconds = position.seconds
         self.max_sync_seconds = max(self.max_sync_seconds, position.seconds)
@@ -273,7 +265,6 @@ class Journal:
         self._telling = False
 
     def _not_written(self, failure: Failure, batch: list[_Entry]) -> None:
-        self._in_flight = 0
         self._pending.extendleft(reversed(batch))
         if not failure.check(DiskFull):
             self._fail(failure)

@@ -32,6 +32,8 @@ from jqueue.store.segment import (
 )
 
 _STEP = 1 << 20
+_SMALLEST = 64 << 10
+"""Bytes of the least segment that is worth making on a disk that is all but full."""
 _OVERSIZE = "oversize"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -77,7 +79,7 @@ class SegmentWriter:
         @param next_sequence: of the next record, as `replay` left it
         @return: the first sequence and size in bytes of each older segment, oldest first; and where the journal stands
         @raise JournalDamaged: the journal does not end before `next_sequence`
-        @raise StateError: the disk is full and there is no reserve
+        @raise StateError: the disk is full, and not even a small segment has room
         """
         older = self._adopt(next_sequence)
         for name in self._files.listdir(self._directory):
@@ -103,7 +105,7 @@ class SegmentWriter:
         @param sequence: of the first record
         @param use_reserve: the records may go into the reserve when the disk is full
         @raise DiskFull: there is no room; nothing was written, and a call with `use_reserve` is in order
-        @raise StoreFailed: there is no room, not even in the reserve
+        @raise StoreFailed: there is no room, neither in the reserve nor for a small segment
         """
         payload = encode_payload(records)
         size = BATCH_HEADER_SIZE + len(payload)
@@ -175,7 +177,8 @@ class SegmentWriter:
                 " something else changed the journal meanwhile"
             )
         if found == last.first:
-            segments.pop()  # nothing in it: the segment that `open` starts gets its name
+            # Nothing is in it, and on a full disk its space is needed for the one that `open` starts.
+            self._files.unlink(segments.pop().path)
         else:
             self._cut(last, end)
         return [(segment.first, self._files.stat(segment.path).st_size) for segment in segments]
@@ -215,12 +218,22 @@ class SegmentWriter:
                 raise
         if "reserve" in self._prepared and size <= self._sizes["reserve"]:
             return self._directory / "reserve"
+        return self._make_smaller(size)
+
+    def _make_smaller(self, size: int) -> Path:
+        """Makes a segment as large as there is room: code that runs can end in it, and a start needs one."""
+        least = max(size, min(_SMALLEST, self._sizes["next"] // 16))
+        tried = max(self._sizes["next"], least)
+        while tried > least:
+            tried = max(tried // 2, least)
+            with suppress(DiskFull):
+                return self._make_oversize(tried)
         raise self._out_of_space()
 
     def _out_of_space(self) -> StoreFailed:
         return StoreFailed(
-            f"the disk that holds {self._directory} is full and there is no reserve left;"
-            " free some space and start the daemon again"
+            f"the disk that holds {self._directory} is full and there is no reserve left; free some space, for example"
+            f" in {self._directory.parent / 'archive'}, where old jobs may be removed, and start the daemon again"
         )
 
     def _make_oversize(self, size: int) -> Path:

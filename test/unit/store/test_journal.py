@@ -121,12 +121,10 @@ def test_a_record_is_told_after_its_sync_and_not_before() -> None:
     log.append("a")
     log.turn()
     assert log.told == []
-    assert log.journal.unsynced_records == 1
     before = len(log.files.calls)
     log.thread.run()
     assert log.files.calls[before:] == [f"pwrite {1:020}.seg", f"fdatasync {1:020}.seg"]
     assert log.told == [("a", 1)]
-    assert log.journal.unsynced_records == 0
 
 
 def test_the_caller_makes_no_disk_call() -> None:
@@ -376,6 +374,74 @@ def test_a_reserve_that_is_used_up_ends_it() -> None:
         log.run()
     assert [outcome for _, outcome in log.told] == [1, 2, 3, "StoreFailed", "StoreFailed"]
     assert "no reserve left" in str(log.failures[0])
+
+
+class SmallDisk(FaultyFiles):
+    """A disk of so many bytes; of what it holds already nothing is lost."""
+
+    def __init__(self, room: int, before: FaultyFiles | None = None) -> None:
+        super().__init__(DIRECTORY)
+        if before is not None:
+            self.__dict__.update(before.killed().__dict__)
+        self.room = room
+
+    def pwrite(self, descriptor: int, data: bytes, offset: int) -> None:
+        grows = offset + len(data) - len(self._opened(descriptor).node.data)
+        if grows > 0 and self.used() + grows > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().pwrite(descriptor, data, offset)
+
+    def used(self) -> int:
+        return sum(self.stat(DIRECTORY / name).st_size for name in self.listdir(DIRECTORY))
+
+
+def test_on_a_full_disk_it_can_be_opened_again_and_again() -> None:
+    log = Log().open()
+    log.append("a")
+    log.run()
+    log.files.unlink(DIRECTORY / "next")  # another program has taken that space
+    room = SmallDisk(0, log.files).used()
+    records = ["a"]
+    for number in range(6):
+        log = Log(SmallDisk(room, log.files)).open(len(records) + 1)
+        assert log.journal.full
+        log.append("refused", refusable=True)
+        log.run()
+        assert log.told == [("refused", "DiskFull")]
+        if number % 2:
+            log.append(str(number))
+            records.append(str(number))
+            log.run()
+        assert log.records() == records
+        assert log.failures == []
+
+
+def test_without_a_reserve_what_room_is_left_is_used() -> None:
+    log = Log(SmallDisk(2 * 4096 + 1024 + 700)).open()
+    taken: list[str] = []
+    while not log.failures:
+        text = f"{len(taken):03}" * 50
+        log.append(text)
+        log.run()
+        taken.append(text)
+    assert log.full == [True]
+    assert log.told[-1][1] == "StoreFailed"
+    assert log.records() == taken[:-1]
+    sizes = [log.files.stat(DIRECTORY / name).st_size for name in log.files.listdir(DIRECTORY)]
+    assert sorted(sizes)[-3:] == [1024, 4096, 4096] and len(sizes) > 3, "also where neither of these fits"
+
+
+def test_a_start_without_any_room_says_what_to_do() -> None:
+    log = Log().open()
+    log.append("a" * 3000)
+    log.append("b" * 1000)
+    log.run()
+    for name in ("next", "reserve"):
+        log.files.unlink(DIRECTORY / name)
+    with pytest.raises(
+        StateError, match=r"/journal is full and .* free some space, for example in /archive, where old"
+    ):
+        Log(SmallDisk(0, log.files)).open(3)
 
 
 def test_dropping_segments_looks_for_space_again() -> None:
