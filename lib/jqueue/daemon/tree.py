@@ -128,7 +128,7 @@ class Tree:
             attempt=attempt,
             saved=job.ops[index].saved or {},
             dry_run=execution.opcode.dry_run,
-            run_directory=self.state.run_directory(job.id, index, attempt),
+            run_directory=lambda: self.state.run_directory(execution.job_id, index, attempt),
             control=execution.control,
             desk=execution,
             mailbox=self.mailbox,

@@ -55,9 +55,13 @@ class OpContext(Protocol):
     op_index: int
     attempt: int
     dry_run: bool
-    run_directory: Path
     saved: MutableMapping[str, Any]
     """A small dict of plain values; an assignment is durable when it returns."""
+
+    @property
+    def run_directory(self) -> Path:
+        """Where a command of this attempt keeps what it writes; made when one runs."""
+        ...
 
     def log(self, message: Any, type: str = "message") -> None:
         """Writes one entry to the job's log."""

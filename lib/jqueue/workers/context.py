@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from copy import deepcopy
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -99,7 +100,7 @@ class Context:
         attempt: int,
         saved: Mapping[str, Any],
         dry_run: bool,
-        run_directory: Path,
+        run_directory: Callable[[], Path],
         control: Control,
         desk: Desk,
         mailbox: Mailbox,
@@ -108,7 +109,7 @@ class Context:
     ) -> None:
         """Makes the context.
 
-        @param run_directory: where a command's output and exit record go; made when one runs
+        @param run_directory: tells where a command's output and exit record go; made when one runs
         @param command_user: the user commands run as; the daemon's own without one
         @param kill_after: seconds between TERM and KILL
         """
@@ -116,7 +117,7 @@ class Context:
         self.op_index = op_index
         self.attempt = attempt
         self.dry_run = dry_run
-        self.run_directory = run_directory
+        self._run_directory = run_directory
         self.saved: MutableMapping[str, Any] = Saved(saved, self._save)
         self.ran_command = False
         """Whether there may be something in the run directory."""
@@ -125,10 +126,23 @@ class Context:
         self._mailbox = mailbox
         self._command_user = command_user
         self._kill_after = kill_after
-        self._limit = RateLimit(time.monotonic)
         self._progressed_at = 0.0
         self._progress_ended = False
-        self._room = threading.BoundedSemaphore(_UNWRITTEN_LOG_LINES)
+
+    # Made when they are needed: most opcodes are short and need none of them.
+
+    @cached_property
+    def run_directory(self) -> Path:
+        """Where a command's output and exit record go."""
+        return self._run_directory()
+
+    @cached_property
+    def _limit(self) -> RateLimit:
+        return RateLimit(time.monotonic)
+
+    @cached_property
+    def _room(self) -> threading.BoundedSemaphore:
+        return threading.BoundedSemaphore(_UNWRITTEN_LOG_LINES)
 
     def log(self, message: Any, type: str = "message") -> None:
         """Writes an entry to the job's log, several for what is longer than 64 KiB.

@@ -103,7 +103,7 @@ class Rig:
             attempt=execution.attempt,
             saved=current.saved or {},
             dry_run=execution.opcode.dry_run,
-            run_directory=Path("/nonexistent"),
+            run_directory=lambda: Path("/nonexistent"),
             control=execution.control,
             desk=execution,
             mailbox=self.mailbox,

@@ -105,7 +105,7 @@ class Scene:
             attempt=1,
             saved=saved,
             dry_run=False,
-            run_directory=Path("/nonexistent/42.0.1"),
+            run_directory=lambda: Path("/nonexistent/42.0.1"),
             control=self.control,
             desk=self.desk,
             mailbox=Mailbox(lambda deliver: deliver()),
