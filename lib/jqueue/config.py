@@ -195,7 +195,9 @@ class Journal:
 
     segment_size: int = _setting(_size, "16MiB", "size of one file of the journal, allocated in advance")
     checkpoint_after: int = _setting(_size, "64MiB", "journal written since the last checkpoint at which one is taken")
-    reserve: int = _setting(_size, "4MiB", "space kept back for finishing what runs when the disk is full")
+    reserve: int = _setting(
+        _size, "4MiB", "space kept back for finishing what runs when the disk is full; at least 2MiB a worker and 2MiB"
+    )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from jqueue.config import Config
 from jqueue.daemon.reactors import Reactor
+from jqueue.sched.outcome import MAX_RESULT_SIZE
 from jqueue.store.checkpoint import CheckpointWriter
 from jqueue.store.files import Files
 from jqueue.store.history import History
@@ -49,7 +50,7 @@ class Storage:
             on_failure=failed,
             on_full=on_full,
             segment_size=config.journal.segment_size,
-            reserve_size=config.journal.reserve,
+            reserve_size=reserve_size(config),
         )
         self.checkpoints = CheckpointWriter(state, self.files, self.writer)
         self.job_writer = JobWriter(state, self.files)
@@ -79,6 +80,11 @@ class Storage:
         self.writer.call(self.job_writer.close)
         for thread in (self.journal_thread, self.writer, self.reader):
             await thread.stop()
+
+
+def reserve_size(config: Config) -> int:
+    """@return: bytes of the journal's reserve: at least what the results of all running opcodes may need"""
+    return max(config.journal.reserve, (config.workers.size + 1) * 2 * MAX_RESULT_SIZE)
 
 
 def _not_written(job_id: int, problem: Exception) -> None:

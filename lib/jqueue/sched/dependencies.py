@@ -119,14 +119,6 @@ class Dependencies:
         """The job that a job waits for."""
         return self._waits_for.get(job_id)
 
-    def waiting_for(self, job_id: int) -> int | None:
-        """The job that a job waits for."""
-        return self._waits_for.get(job_id)
-
-    def waiting_for(self, job_id: int) -> int | None:
-        """The job that a job waits for."""
-        return self._waits_for.get(job_id)
-
     def waiters(self) -> dict[int, list[int]]:
         """For reports: by the job that is waited for, those who wait for it."""
         return {dep_id: list(waiting) for dep_id, waiting in self._waiters.items()}
