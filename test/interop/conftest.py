@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -26,9 +27,13 @@ class QmpServer:
                 [sys.executable, PROGRAM, self.path], stdin=subprocess.PIPE, stderr=log, env=environment
             )
         deadline = time.monotonic() + 20
-        while not self.path.exists():
+        while not self._listens():
             assert self._process.poll() is None and time.monotonic() < deadline, self.said()
             time.sleep(0.01)
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(os.fspath(self.path)) == 0
 
     def said(self) -> str:
         return self._log.read_text()

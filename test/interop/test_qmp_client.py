@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from qemu.qmp import EventListener, ExecuteError, QMPClient
+from qemu.qmp import EventListener, ExecuteError, QMPClient, Runstate
 
 from .conftest import QmpServer
 
@@ -98,6 +98,8 @@ def test_quit_cancels_newest_first_and_then_ends_every_session(qmp: QmpServer) -
             await client.execute(SUBMIT, DELAY)
             assert await client.execute("quit") == {}
             for each in (client, other):
+                while each.runstate is Runstate.RUNNING:
+                    await asyncio.sleep(0.01)
                 with pytest.raises(EOFError):
                     await each.disconnect()
             for event in listener.clear():
