@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import signal
 import stat
 import time
 import tracemalloc
@@ -297,6 +298,31 @@ def test_when_its_output_cannot_be_logged_nothing_is_left_running(runner: Runner
     with pytest.raises(OpExecError, match="no log"):
         runner.run("sh", "-c", "echo $$; echo ready; sleep 1000")
     assert not alive(int(runner.lines[0]))
+
+
+def test_one_that_writes_faster_than_lines_are_logged_stands_still_meanwhile(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jqueue.workers.command._MOST_UNREAD", 1 << 20)
+    went_on = runner.directory.parent / "went on"
+    send, signals = process.signal_group, []
+
+    def signal_group(group: int, number: int) -> None:
+        signals.append(number)
+        if number == signal.SIGCONT:
+            went_on.touch()
+        send(group, number)
+
+    monkeypatch.setattr(process, "signal_group", signal_group)
+    line = "x" * 1023
+    script = f"""
+        i=0; while [ $i -lt 4096 ]; do echo {line}; i=$((i+1)); done
+        i=0; until [ -e "{went_on}" ] || [ $i -gt 500 ]; do sleep 0.02; i=$((i+1)); done
+        [ -e "{went_on}" ]
+    """
+    assert runner.run("sh", "-c", script) == 0
+    assert runner.lines == [line] * 4096
+    assert signals[:2] == [signal.SIGSTOP, signal.SIGCONT]
 
 
 def test_output_without_a_newline_needs_little_memory(runner: Runner) -> None:

@@ -23,6 +23,8 @@ from jqueue.workers.output import READ_AT_ONCE, Output
 _LOOK_SOON = 0.05
 _LOOK_LATER = 0.5
 _LEFTOVER_SECONDS = 10.0
+_MOST_UNREAD = 64 << 20
+"""Bytes of output that may wait to become log lines."""
 
 
 class Control(Protocol):
@@ -192,6 +194,7 @@ class _Supervision:
         self._control = control
         self._kill_after = kill_after
         self._kill_at: float | None = None
+        self._held = False
         self.stopped = False
         """Whether it was told to end."""
 
@@ -209,6 +212,7 @@ class _Supervision:
                 ended = any(descriptor == leader for descriptor, _ in events.poll(self._milliseconds(wait)))
                 self._control.clear()
                 taken = self._output.read()
+                self._hold_back()
                 if taken >= READ_AT_ONCE:
                     wait = 0.0
                 else:
@@ -228,9 +232,22 @@ class _Supervision:
             processes.signal_group(self._group, signal.SIGSTOP)
             self._output.read()
             self._control.wait_pause()
-            processes.signal_group(self._group, signal.SIGCONT)
+            self._go_on()
             if self._control.stop_requested:
                 self._stop()
+
+    def _hold_back(self) -> None:
+        """Lets a command stand still that writes faster than lines can be logged: it would fill the disk."""
+        unread = self._output.unread
+        if unread > _MOST_UNREAD and not self._held and not self.stopped:
+            self._held = True
+            processes.signal_group(self._group, signal.SIGSTOP)
+        elif unread < _MOST_UNREAD // 2 and self._held:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._held = False
+        processes.signal_group(self._group, signal.SIGCONT)
 
     def _stop(self) -> None:
         now = time.monotonic()
@@ -239,7 +256,7 @@ class _Supervision:
             self._kill_at = now + self._kill_after
         elif not self.stopped:
             processes.signal_group(self._group, signal.SIGTERM)
-            # One that was stopped would never see it.
-            processes.signal_group(self._group, signal.SIGCONT)
+            # One that stands still would never see it.
+            self._go_on()
             self._kill_at = now + self._kill_after
         self.stopped = True

@@ -5,6 +5,8 @@ The command writes to a file, so that nothing of it hangs on a pipe to the daemo
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,8 @@ READ_AT_ONCE = 1 << 20
 """Bytes taken in one `Output.read`, so that requests are looked at in between."""
 
 _CHUNK = 64 << 10
+_KEEP_SIZE = 1
+_PUNCH_HOLE = 2
 
 
 class Lines:
@@ -80,7 +84,11 @@ def _shown(line: bytes) -> bytes:
 
 
 class Output:
-    """The output file of a command, read while the command writes it."""
+    """The output file of a command, read while the command writes it.
+
+    What has been read needs no disk any more: the file keeps its size, and becomes a hole as far as the file system
+    can do that.
+    """
 
     def __init__(self, path: Path, log: Callable[[str], None]) -> None:
         """Opens the file, made if need be; what is in it already was logged before.
@@ -93,6 +101,13 @@ class Output:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self.descriptor = os.open(path, flags, 0o600)
         self._offset = os.fstat(self.descriptor).st_size
+        self._freed = self._offset
+        self._can_free = True
+
+    @property
+    def unread(self) -> int:
+        """How many bytes have been written that were not read yet."""
+        return os.fstat(self.descriptor).st_size - self._offset
 
     def read(self) -> int:
         """Logs what is new, or the first `READ_AT_ONCE` bytes of it.
@@ -105,6 +120,9 @@ class Output:
             taken += len(data)
             for line in self._lines.feed(data):
                 self._log(line)
+        if self._offset - self._freed >= READ_AT_ONCE and self._can_free:
+            self._can_free = _punch_hole(self.descriptor, self._freed, self._offset - self._freed)
+            self._freed = self._offset
         return taken
 
     def finish(self, everything: bool) -> None:
@@ -116,10 +134,26 @@ class Output:
             continue
         for line in self._lines.finish():
             self._log(line)
-        left = os.fstat(self.descriptor).st_size - self._offset
+        left = self.unread
         if left > 0:
             self._log(f"{left} bytes of output are not shown; they are at the end of {self.path}")
 
     def close(self) -> None:
         """Gives the descriptor back."""
         os.close(self.descriptor)
+
+
+def _punch_hole(descriptor: int, start: int, length: int) -> bool:
+    """Gives the disk space of a part of a file back.
+
+    @return: whether the file system can do that
+    """
+    return _fallocate()(descriptor, _PUNCH_HOLE | _KEEP_SIZE, start, length) == 0
+
+
+@functools.cache
+def _fallocate() -> Callable[[int, int, int, int], int]:
+    # The standard library has only posix_fallocate, which makes files larger.
+    function = ctypes.CDLL(None).fallocate
+    function.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
+    return function

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +104,49 @@ def test_one_read_takes_a_bounded_part(output: Output, logged: list[str]) -> Non
     assert output.read() == READ_AT_ONCE
     output.finish(everything=True)
     assert len(logged) == READ_AT_ONCE
+
+
+def on_disk(output: Output) -> int:
+    return output.path.stat().st_blocks * 512
+
+
+def test_what_has_been_read_needs_no_disk(output: Output, logged: list[str]) -> None:
+    part = (b"x" * 63 + b"\n") * (READ_AT_ONCE // 64)
+    for _ in range(8):
+        append(output, part)
+        while output.read():
+            continue
+        os.fsync(output.descriptor)
+        assert on_disk(output) <= 2 * READ_AT_ONCE
+    append(output, b"the end\n")
+    assert output.unread == 8
+    output.finish(everything=True)
+    assert output.path.stat().st_size == 8 * READ_AT_ONCE + 8
+    assert (len(logged), set(logged)) == (8 * READ_AT_ONCE // 64 + 1, {"x" * 63, "the end"})
+
+
+def test_what_an_earlier_command_wrote_is_left_alone(tmp_path: Path, output: Output) -> None:
+    append(output, b"first\n")
+    second = Output(tmp_path / "output", lambda line: None)
+    append(output, b"y" * READ_AT_ONCE)
+    second.finish(everything=True)
+    second.close()
+    assert output.path.read_bytes()[:6] == b"first\n"
+
+
+def test_a_file_system_that_knows_no_holes_is_asked_once(
+    output: Output, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def refuse(descriptor: int, start: int, length: int) -> bool:
+        asked.append((start, length))
+        return False
+
+    monkeypatch.setattr("jqueue.workers.output._punch_hole", refuse)
+    append(output, b"x\n" * READ_AT_ONCE)
+    output.finish(everything=True)
+    assert (asked, len(logged)) == ([(0, READ_AT_ONCE)], READ_AT_ONCE)
 
 
 def test_after_a_stop_the_rest_is_named_and_not_read(output: Output, logged: list[str]) -> None:
