@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +9,6 @@ from jqueue import errors
 from jqueue.cli.exit import Exit, of_statuses
 from jqueue.cli.terminal import Connection
 from jqueue.jobs.status import FINALIZED
-
-_EXIT = re.compile(r"\bexit(?:ed with)? status (\d+)")
-_SIGNAL = re.compile(r"\bsignal (\d+)")
 
 
 def lost(job_id: int) -> errors.JobLost:
@@ -56,11 +52,10 @@ def command_status(opstatus: Sequence[str], opresult: Sequence[Any]) -> int:
     if opstatus and opstatus[-1] == "success":
         return last if isinstance(last, int) and not isinstance(last, bool) and 0 <= last < 256 else Exit.OK
     if opstatus and opstatus[-1] == "error":
-        text = errors.decode(last).text
-        if exited := _EXIT.search(text):
-            return int(exited[1]) if 0 < int(exited[1]) < 256 else Exit.ERROR
-        if killed := _SIGNAL.search(text):
-            return 128 + int(killed[1]) if int(killed[1]) < 128 else Exit.ERROR
+        kind, _, number = errors.decode(last).code.partition(":")
+        offset = {"exit_status": 0, "signal": 128}.get(kind)
+        if offset is not None and number.isdecimal() and 0 < offset + int(number) < 256:
+            return offset + int(number)
     return of_statuses(opstatus)
 
 

@@ -39,14 +39,15 @@ class OpRunCommand(OpCode):
     ok_exit_codes: list[int] = param("exit statuses that mean success", default_factory=lambda: [0])
 
     def exec(self, ctx: OpContext) -> int:
-        """See `OpCode.exec`; the result is the exit status."""
+        """See `OpCode.exec`; the result is the exit status, of a failure the error's code tells it."""
         if ctx.dry_run:
             ctx.log(f"Would run: {shlex.join(self.argv)}")
             return self.ok_exit_codes[0] if self.ok_exit_codes else 0
         status = ctx.command(self.argv, cwd=self.cwd, env=self.env, stdin=self.stdin)
         if status in self.ok_exit_codes:
             return status
-        raise OpExecError(f"{self.argv[0]} {_how_it_ended(status)}; its output is in the job's log")
+        code = f"exit_status:{status}" if status >= 0 else f"signal:{-status}"
+        raise OpExecError(f"{self.argv[0]} {_how_it_ended(status)}; its output is in the job's log", code)
 
 
 def _how_it_ended(status: int) -> str:

@@ -18,16 +18,17 @@ def test_an_exit_status_that_is_named_ok_is_no_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "text"),
+    ("status", "text", "code"),
     [
-        (3, "grep ended with exit status 3"),
-        (-9, r"grep was ended by signal 9 \(SIGKILL\)"),
-        (-63, "grep was ended by signal 63;"),
+        (3, "grep ended with exit status 3", "exit_status:3"),
+        (-9, r"grep was ended by signal 9 \(SIGKILL\)", "signal:9"),
+        (-63, "grep was ended by signal 63;", "signal:63"),
     ],
 )
-def test_another_end_is_a_failure_that_says_how(status: int, text: str) -> None:
-    with pytest.raises(OpExecError, match=text):
+def test_another_end_is_a_failure_that_says_how(status: int, text: str, code: str) -> None:
+    with pytest.raises(OpExecError, match=text) as raised:
         OpRunCommand(argv=["grep"]).exec(FakeContext(exit_status=status))
+    assert raised.value.code == code
 
 
 def test_a_dry_run_runs_nothing() -> None:

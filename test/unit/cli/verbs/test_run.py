@@ -74,10 +74,13 @@ def test_a_bad_command_line_submits_nothing(shell: Shell, words: str) -> None:
     [
         ("success", 0, 0),
         ("success", 4, 4),
-        ("error", ["OpExecError", ["'false' ended with exit status 1", "environment_error"]], 1),
-        ("error", ["OpExecError", ["'x' ended with exit status 42; see its log", "environment_error"]], 42),
-        ("error", ["OpExecError", ["'x' was ended by signal 9 (SIGKILL)", "environment_error"]], 137),
-        ("error", ["OpExecError", ["the daemon died meanwhile", "environment_error"]], 1),
+        ("error", ["OpExecError", ["'false' ended with exit status 1", "exit_status:1"]], 1),
+        ("error", ["OpExecError", ["'x' ended badly", "exit_status:42"]], 42),
+        ("error", ["OpExecError", ["'x' was ended by signal 9 (SIGKILL)", "signal:9"]], 137),
+        ("error", ["OpExecError", ["'x' ended with 0, which is not ok", "exit_status:0"]], 1),
+        ("error", ["OpExecError", ["the daemon died at signal 9, exit status 7", "environment_error"]], 1),
+        ("error", ["OpExecError", ["what an opcode makes up", "signal:x"]], 1),
+        ("error", ["OpExecError", ["what an opcode makes up", "exit_status:70000"]], 1),
         ("canceled", ["JobCanceled", ["cancelled by 0", "wrong_state"]], 3),
     ],
 )
