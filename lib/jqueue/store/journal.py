@@ -108,10 +108,11 @@ class Journal:
         self._next_sequence = next_sequence
         self._busy = True
 
-        def opened(result: tuple[list[tuple[int, int]], Position]) -> None:
-            older, position = result
+        def opened(result: tuple[list[tuple[int, int]], Position, bool]) -> None:
+            older, position, full = result
             self._sizes = dict(older)
             self._busy = False
+            self._set_full(full)
             self._note(position)
             self._send()
 

@@ -73,11 +73,12 @@ class SegmentWriter:
         self._offset = 0
         self._capacity = 0
 
-    def open(self, next_sequence: int) -> tuple[list[tuple[int, int]], Position]:
+    def open(self, next_sequence: int) -> tuple[list[tuple[int, int]], Position, bool]:
         """Cuts off a torn tail, makes sure that what is left is on the disk, and starts a segment behind it.
 
         @param next_sequence: of the next record, as `replay` left it
-        @return: the first sequence and size in bytes of each older segment, oldest first; and where the journal stands
+        @return: the first sequence and size in bytes of each older segment, oldest first; where the journal stands;
+            and whether the disk is full
         @raise JournalDamaged: the journal does not end before `next_sequence`
         @raise StateError: the disk is full, and not even a small segment has room
         """
@@ -95,9 +96,11 @@ class SegmentWriter:
             self._start(next_sequence, 0, use_reserve=True)
         except StoreFailed as error:
             raise StateError(f"the journal in {self._directory} cannot be opened: {error.text}") from error
-        with suppress(DiskFull):  # it will be found again, and reported, by the first `allocate_step`
+        try:
             self._make("reserve")
-        return older, self._position()
+        except DiskFull:
+            return older, self._position(), True
+        return older, self._position(), False
 
     def write(self, sequence: int, records: list[bytes], use_reserve: bool) -> Position:
         """Makes a batch durable.

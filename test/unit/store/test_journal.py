@@ -416,6 +416,16 @@ def test_on_a_full_disk_it_can_be_opened_again_and_again() -> None:
         assert log.failures == []
 
 
+def test_that_the_disk_is_full_is_known_before_anything_can_be_started() -> None:
+    log = Log().open()
+    log.files.unlink(DIRECTORY / "next")
+    log = Log(SmallDisk(0, log.files))
+    opened = log.journal.open(1)
+    log.thread.step()
+    value(opened)
+    assert log.journal.full and log.full == [True]
+
+
 def test_without_a_reserve_what_room_is_left_is_used() -> None:
     log = Log(SmallDisk(2 * 4096 + 1024 + 700)).open()
     taken: list[str] = []
