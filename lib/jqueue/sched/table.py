@@ -1,7 +1,7 @@
 """The job table: every job the daemon knows, in its published version.
 
 Unfinished jobs are whole; a queued one stays packed until it is looked at.
-Of finished ones a row is kept, and the newest ones whole; the rest is on disk, which is not read here.
+Of finished ones a row is kept, and the newest ones whole, packed; the rest is on disk, which is not read here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import NamedTuple, Protocol
 from jqueue.jobs import packing
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.status import FINALIZED, QUEUED
+
+_WHOLE_BYTES = 64 << 20
+_WHOLE_OPS = 1000  # more take too long to pack while others wait
 
 Times = tuple[int, int]
 
@@ -41,17 +44,20 @@ class JobHost(Protocol):
 class JobTable:
     """Jobs by id; changed only by publishing."""
 
-    def __init__(self, host: JobHost, keep_whole: int) -> None:
+    def __init__(self, host: JobHost, keep_whole: int, keep_bytes: int = _WHOLE_BYTES) -> None:
         """Makes an empty table.
 
         @param host: the `queue` of the jobs that are unpacked
         @param keep_whole: how many finished jobs stay in memory whole
+        @param keep_bytes: how many bytes they may be: one may have megabytes of results
         """
         self._host = host
         self._keep_whole = keep_whole
+        self._keep_bytes = keep_bytes
         self.unfinished: dict[int, bytes | _QueuedJob] = {}
         self.finished: dict[int, FinishedRow] = {}
-        self._whole: dict[int, _QueuedJob] = {}
+        self._whole: dict[int, bytes] = {}
+        self._whole_bytes = 0
         self.counts: Counter[str] = Counter()
         self._unpacked: tuple[bytes, _QueuedJob] | None = None
 
@@ -62,9 +68,7 @@ class JobTable:
 
     def get(self, job_id: int) -> _QueuedJob | None:
         """Gives a job's published version, if it is in memory."""
-        job = self.unfinished.get(job_id)
-        if job is None:
-            return self._whole.get(job_id)
+        job = self.unfinished.get(job_id) or self._whole.get(job_id)
         if isinstance(job, bytes):
             # Who looks at a queued job usually changes it next, and asks again for that.
             if self._unpacked is None or self._unpacked[0] is not job:
@@ -92,9 +96,16 @@ class JobTable:
             return
         self.unfinished.pop(job.id, None)
         self.finished[job.id] = finished_row(job)
-        self._whole[job.id] = job
-        if len(self._whole) > self._keep_whole:
-            del self._whole[next(iter(self._whole))]
+        self._drop_whole(job.id)
+        if len(job.ops) <= _WHOLE_OPS:
+            self._whole[job.id] = packed = packing.pack(job)
+            self._whole_bytes += len(packed)
+            self._unpacked = packed, job
+        while len(self._whole) > self._keep_whole or self._whole_bytes > self._keep_bytes:
+            self._drop_whole(next(iter(self._whole)))
+
+    def _drop_whole(self, job_id: int) -> None:
+        self._whole_bytes -= len(self._whole.pop(job_id, b""))
 
     def add_finished(self, job_id: int, row: FinishedRow) -> None:
         """Adds a finished job of which only the row is known."""
@@ -103,8 +114,7 @@ class JobTable:
 
     def packed_finished(self, job_id: int) -> bytes | None:
         """Gives a finished job packed, if it is in memory whole."""
-        job = self._whole.get(job_id)
-        return None if job is None else packing.pack(job)
+        return self._whole.get(job_id)
 
     def remove(self, job_id: int) -> None:
         """Forgets a job that has left the queue."""
@@ -113,7 +123,7 @@ class JobTable:
             self.counts[status] -= 1
         self.unfinished.pop(job_id, None)
         self.finished.pop(job_id, None)
-        self._whole.pop(job_id, None)
+        self._drop_whole(job_id)
 
     def ids(self, others: Iterable[int] = ()) -> Iterator[int]:
         """All ids as they are now, ascending; merged while they are asked for, because a million takes its time.

@@ -58,16 +58,19 @@ class History:
         self._not_moved: set[int] = set()
 
     def load(self, job_ids: Iterable[int], queue: Queue | None = None) -> Deferred[Loaded]:
-        """Loads jobs, live, archived, or on their way into the archive."""
+        """Loads jobs, live, archived, or on their way into the archive, as they are, also if their file is behind."""
         wanted = list(job_ids)
         leaving = {job_id: self._leaving[job_id] for job_id in wanted if job_id in self._leaving}
-        return self._reader.call(self._load, wanted, leaving, queue)
+        newer = {job_id: source for job_id in wanted if (source := self._job_files.newest(job_id)) is not None}
+        return self._reader.call(self._load, wanted, leaving, newer, queue)
 
-    def _load(self, job_ids: list[int], leaving: dict[int, Source | None], queue: Queue | None) -> Loaded:
+    def _load(
+        self, job_ids: list[int], leaving: dict[int, Source | None], newer: dict[int, Source], queue: Queue | None
+    ) -> Loaded:
         found: Loaded = {}
         for job_id in job_ids:
             try:
-                loaded = self._load_state(job_id, leaving)
+                loaded = self._load_state(job_id, leaving, newer)
                 if loaded is not None:
                     found[job_id] = _QueuedJob.Restore(queue, loaded[0], writable=False, archived=loaded[1])
             except StateError as problem:
@@ -79,10 +82,12 @@ class History:
                 self._log.error("Job {job_id} cannot be read: {problem}", job_id=job_id, problem=unreadable)
         return found
 
-    def _load_state(self, job_id: int, leaving: dict[int, Source | None]) -> tuple[dict[str, Any], bool] | None:
-        source = leaving.get(job_id)
+    def _load_state(
+        self, job_id: int, leaving: dict[int, Source | None], newer: dict[int, Source]
+    ) -> tuple[dict[str, Any], bool] | None:
+        source = leaving.get(job_id) or newer.get(job_id)
         if source is not None:
-            return resolve(job_id, source).Serialize(), True
+            return resolve(job_id, source).Serialize(), job_id in leaving
         loaded = load_job(self._state, job_id)
         return None if loaded is None else (loaded[0], loaded[1] or job_id in leaving)
 

@@ -133,6 +133,13 @@ class JobFiles:
         pending = (self._dirty, self._in_flight, self._failed)
         return {job_id for job_id in job_ids if any(job_id in group for group in pending)}
 
+    def newest(self, job_id: int) -> Source | None:
+        """@return: the state of a job that its file does not have yet; None if the file is up to date"""
+        for group in (self._dirty, self._in_flight, self._failed):
+            if job_id in group:
+                return group[job_id].source
+        return None
+
     def final_failed(self) -> list[int]:
         """@return: the final jobs whose file could not be written when that was last tried"""
         failed = [self._failed, self._dirty] if self._held else [self._failed]

@@ -66,6 +66,42 @@ def test_of_finished_jobs_the_newest_stay_whole_and_the_others_as_a_row() -> Non
     assert (table.status(1), counts(table), list(table.ids())) == ("canceled", {"canceled": 3}, [1, 2, 3])
 
 
+def test_finished_jobs_with_large_results_stay_whole_as_far_as_there_is_room() -> None:
+    def large(job_id: int, size: int) -> _QueuedJob:
+        made = job(job_id)
+        made.MarkUnfinishedOps(SUCCESS, "x" * size)
+        made.Finalize()
+        return made
+
+    def whole() -> list[int]:
+        return [job_id for job_id in table.finished if table.get(job_id) is not None]
+
+    table = JobTable(Host(), 10, keep_bytes=1000)
+    for job_id in (1, 2, 3):
+        table.put(large(job_id, 300))
+    assert whole() == [2, 3]
+    table.put(large(3, 350))
+    assert whole() == [2, 3]
+    table.remove(2)
+    table.put(large(4, 400))
+    assert whole() == [3, 4]
+    table.put(large(5, 2000))
+    assert (whole(), table.status(5)) == ([], "success")
+    table.put(large(6, 10))
+    found = table.get(6)
+    assert found is not None and (found.ops[0].result, found.final, found.queue is not None) == ("x" * 10, True, True)
+
+
+def test_a_finished_job_of_very_many_opcodes_does_not_stay_whole() -> None:
+    table = JobTable(Host(), 10)
+    for job_id, count in ((1, 1000), (2, 1001)):
+        made = _QueuedJob(Host(), job_id, [op()] * count)
+        made.MarkUnfinishedOps(SUCCESS, None)
+        table.put(made)
+    assert [table.get(job_id) is not None for job_id in (1, 2)] == [True, False]
+    assert table.status(2) == "success"
+
+
 def test_a_row_stands_for_a_job_until_the_job_itself_comes() -> None:
     table = JobTable(Host(), 10)
     table.add_finished(1, FinishedRow("error", None, None, None, None, [], None))

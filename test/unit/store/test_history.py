@@ -125,6 +125,18 @@ def test_jobs_are_found_live_and_archived_and_those_that_are_nowhere_are_left_ou
     assert now(store.history.archived_ids()) == [2]
 
 
+def test_a_job_is_loaded_as_it_is_although_its_file_is_behind(store: Store) -> None:
+    store.write(1)
+    newer, packed = job(1), packing.pack(job(2))
+    newer.name = "newer"
+    store.job_files.changed(1, newer)
+    store.job_files.changed(2, packed)
+    loaded = now(store.history.load([1, 2]))
+    assert (loaded[1].name, loaded[1].archived, loaded[2].id) == ("newer", False, 2)
+    store.files.bad.add(store.state.job_file(1))
+    assert now(store.history.load([1]))[1].name == "newer"
+
+
 def test_a_job_that_is_read_back_is_as_it_was_and_cannot_be_changed(store: Store) -> None:
     made = job(1)
     made.name = "nightly"
