@@ -88,7 +88,8 @@ def _opcode(cls: type[OpCode]) -> Iterator[str]:
     if result:
         yield result[0].upper() + result[1:]
     yield f"Cancel while it runs: {'yes' if cls.stoppable else 'no'}."
-    yield f"After a crash of the daemon: {'undone, and run again' if cls.restartable else 'error'}.\n"
+    yield f"After a crash of the daemon: {'undone, and run again' if cls.restartable else 'error'}."
+    yield f"Dry run: {'yes' if cls.supports_dry_run else 'no, `dry_run` is refused'}.\n"
     yield _parameters({name: each for name, each in cls.parameters.items() if name not in OpCode.parameters})
 
 

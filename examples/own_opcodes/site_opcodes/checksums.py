@@ -22,6 +22,7 @@ class OpListChecksums(OpCode):
     OP_ID = "OP_LIST_CHECKSUMS"
     stoppable = True
     restartable = True
+    supports_dry_run = True
     summary_parameter = "directory"
 
     directory: str = param("absolute path of the directory to read", check=_check_path)

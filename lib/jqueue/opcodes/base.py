@@ -121,6 +121,8 @@ class OpCode(Parameters, abc.ABC):
     """Whether running code ends soon after a cancel: it often calls a method of `ctx` that ends then."""
     restartable: ClassVar[bool] = False
     """Whether it may run again after a crash, once `abort` has undone the first try."""
+    supports_dry_run: ClassVar[bool] = False
+    """Whether its code changes nothing if `ctx.dry_run` is set; if not, `dry_run` is refused: it would run for real."""
     summary_parameter: ClassVar[str | None] = None
     """The parameter shown in lists."""
 
@@ -281,7 +283,10 @@ class OpCode(Parameters, abc.ABC):
             for name, value in mapping.items()
             if name != "OP_ID" and not (value is None and name in OpCode.parameters)
         }
-        return cls.check_parameters(given, cls.OP_ID, path)
+        checked = cls.check_parameters(given, cls.OP_ID, path)
+        if checked.get("dry_run") and not cls.supports_dry_run:
+            raise refuse(f"{path}.dry_run", f"{cls.OP_ID} has no dry run, it would run for real; leave dry_run out")
+        return checked
 
     def _named_locks(self, path: str) -> LockSet:
         try:

@@ -31,6 +31,7 @@ class OpRunCommand(OpCode):
 
     OP_ID = "OP_RUN_COMMAND"
     stoppable = True
+    supports_dry_run = True
 
     argv: list[str] = param("the program and its arguments", check=_check_argv)
     cwd: str | None = param("absolute path of its working directory; / without one", default=None, check=_check_cwd)

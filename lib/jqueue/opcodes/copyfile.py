@@ -40,6 +40,7 @@ class OpCopyFile(OpCode):
     OP_ID = "OP_COPY_FILE"
     stoppable = True
     restartable = True
+    supports_dry_run = True
     summary_parameter = "target"
 
     source: str = param("absolute path of the file to read", check=_absolute)

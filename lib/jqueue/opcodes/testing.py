@@ -26,6 +26,7 @@ class OpTestDelay(OpCode):
 
     OP_ID = "OP_TEST_DELAY"
     stoppable = True
+    supports_dry_run = True
     summary_parameter = "duration"
 
     duration: float = param("seconds to sleep", check=_at_least_zero)
@@ -56,6 +57,7 @@ class OpTestDummy(OpCode):
     """Logs, submits, and answers or fails as told."""
 
     OP_ID = "OP_TEST_DUMMY"
+    supports_dry_run = True
 
     result: Any = param("what to answer", default=None)
     messages: Any = param("what to log: a list, or one message", default=None)
@@ -68,7 +70,7 @@ class OpTestDummy(OpCode):
         for message in messages:
             if message is not None:
                 ctx.log(message if isinstance(message, str) else str(message))
-        children = ctx.submit(self.submit_jobs) if self.submit_jobs else []
+        children = ctx.submit(self.submit_jobs) if self.submit_jobs and not ctx.dry_run else []
         if self.fail:
             raise OpExecError("The opcode was told to fail")
         if children:

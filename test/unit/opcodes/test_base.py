@@ -54,6 +54,18 @@ def test_one_can_be_made_from_python_and_is_checked() -> None:
         OpCopy(source=7)
 
 
+def test_a_dry_run_of_one_that_would_run_for_real_is_refused() -> None:
+    class OpCareful(OpCopy):
+        OP_ID = "OP_CAREFUL"
+        supports_dry_run = True
+
+    assert OpCareful.from_dict({"source": "/a", "dry_run": True}).dry_run
+    assert not OpCopy.from_dict({"source": "/a", "dry_run": False}).dry_run
+    for make in (OpCopy.from_dict, OpCopy.restore):
+        with pytest.raises(OpPrereqError, match=r"ops\[3\].dry_run: OP_COPY has no dry run, it would run for real"):
+            make({"source": "/a", "dry_run": True}, "ops[3]")
+
+
 def test_it_survives_being_stored() -> None:
     op = OpCopy.from_dict({"source": "/a", "names": ["x"], "locks": {"node": "shared"}})
     restored = OpCopy.restore(op.to_dict())

@@ -128,3 +128,9 @@ def test_jqueue_fails_when_no_client_connects(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(testing, "_ACCEPT_SECONDS", 0.001)
     with pytest.raises(OpExecError, match="No test client connected"):
         OpTestJqueue(notify_exec=True).exec(FakeContext())
+
+
+def test_a_dry_run_of_a_dummy_submits_nothing() -> None:
+    ctx = FakeContext(dry_run=True)
+    assert OpTestDummy(submit_jobs=[[{"OP_ID": "OP_TEST_DUMMY"}]], result=3, dry_run=True).exec(ctx) == 3
+    assert ctx.submitted == []
