@@ -27,7 +27,7 @@ from jqueue.sched.table import FinishedRow, JobTable
 from jqueue.sched.verbs import lost
 
 _SLICE = 0.002  # seconds
-_CHUNK = 100  # jobs looked at, or read back, in one turn
+_CHUNK = 100  # jobs read back at once
 _LOG_FIELD_ENTRIES = 1000
 _ROW_FIELDS = frozenset(FinishedRow._fields) | {"id", "archived", "priority", "lifecycle", "progress"}
 _STILL_MOVING = frozenset({QUEUED, WAITING, RUNNING})
@@ -74,9 +74,9 @@ class Queries:
         else:
             chosen = self._table.ids(await self._history.archived_ids() if "archived" in fields else ())
         rows: list[Row] = []
+        pace = _Pace(self._clock)
         while chunk := list(islice(chosen, _CHUNK)):
-            rows += await self._some_rows(chunk, fields, predicate, keep_missing=bool(ids))
-            await deferLater(self._clock, 0)
+            rows += await self._some_rows(chunk, fields, predicate, pace, keep_missing=bool(ids))
         return rows
 
     def _rows_in_memory(self, ids: Iterable[int], fields: Sequence[str]) -> Iterator[Row]:
@@ -89,11 +89,17 @@ class Queries:
                 yield [getter(name) for name in fields]
 
     async def _some_rows(
-        self, ids: Sequence[int], fields: Sequence[str], predicate: Callable[[Getter], bool] | None, keep_missing: bool
+        self,
+        ids: Sequence[int],
+        fields: Sequence[str],
+        predicate: Callable[[Getter], bool] | None,
+        pace: _Pace,
+        keep_missing: bool,
     ) -> list[Row]:
         found: dict[int, Row | None] = {}
         on_disk = []
         for job_id in ids:
+            await pace.rest()
             getter = None if "oplog" in fields else self._getter(job_id)
             try:
                 if getter is None:
@@ -105,6 +111,7 @@ class Queries:
         if on_disk:
             loaded = await self._load(on_disk, "oplog" in fields, all_or_none=keep_missing)
             for job_id, job in loaded.items():
+                await pace.rest()
                 kept = predicate is None or predicate(job_getter(job))
                 found[job_id] = job.GetInfo(fields) if kept else None
         rows = []
@@ -224,6 +231,20 @@ class Queries:
         entries = [entry[1:] for entry in await self.log(job_id, prev_serial or 0, _LOG_FIELD_ENTRIES)]
         moved = job.CalcStatus() not in _STILL_MOVING or not same(values, prev_info)
         return values, entries, moved or bool(entries)
+
+
+class _Pace:
+    """Gives the others their turn; by time, because one job may have a thousand times as many opcodes as another."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._until = clock.seconds() + _SLICE
+
+    async def rest(self) -> None:
+        """Waits for the next turn if this one has taken long."""
+        if self._clock.seconds() >= self._until:
+            await deferLater(self._clock, 0)
+            self._until = self._clock.seconds() + _SLICE
 
 
 class _Waiting:

@@ -12,6 +12,7 @@ from typing import Any
 import msgpack
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -192,6 +193,7 @@ class Verbs:
                 job_id for job_id in candidates[start : start + _ARCHIVE_BATCH] if self._ended(job_id) <= ended_before
             ]
             archived += await self.archive(batch)
+            await deferLater(self._clock, 0)
         return archived, 0
 
     def _ended(self, job_id: int) -> float:

@@ -177,6 +177,26 @@ def test_jobs_are_archived_by_the_age_of_their_end() -> None:
     rig.finish()
 
 
+@pytest.mark.parametrize("age", (-1, 1000))
+def test_archiving_gives_others_their_turn_also_while_nothing_is_due(age: float) -> None:
+    rig = Rig()
+    rig.submit(*[op()] * 450)
+    rig.finish()
+    done = rig.queue.auto_archive(age, 10)
+    turns: list[bool] = []
+
+    def other() -> None:
+        rig.sync()
+        if not done.called:
+            turns.append(True)
+            rig.clock.callLater(0, other)
+
+    other()
+    rig.clock.advance(0)
+    assert len(turns) == 3
+    assert rig.now(done) == ((450, 0) if age < 0 else (0, 0))
+
+
 def test_a_forgotten_job_is_gone_for_good() -> None:
     rig = Rig()
     job_id = rig.submit_one(op())
