@@ -50,6 +50,11 @@ class Turns:
         finally:
             self._running = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is work left for a later turn."""
+        return bool(self._waiting)
+
     def complete(self, work: Generator[None, None, T]) -> Deferred[T]:
         """Runs a generator to its end as `add` does.
 

@@ -18,6 +18,9 @@ from jqueue.store.journal import Journal
 from jqueue.store.logfiles import LogFiles
 from jqueue.store.statedir import StateDirectory
 from jqueue.store.thread import FileThread
+from jqueue.turns import Turns
+
+_WORTH_WAITING = 0.005  # seconds
 
 _log = Logger()
 
@@ -30,14 +33,18 @@ class Storage:
         config: Config,
         state: StateDirectory,
         reactor: Reactor,
+        turns: Turns,
         failed: Callable[[BaseException], None],
         on_full: Callable[[bool], None],
     ) -> None:
         """Makes the parts and starts their threads.
 
+        @param turns: the work of others, whose records are worth waiting for a moment
         @param failed: told that the disk failed in a way that must not be retried
         @param on_full: told that the disk is full, or is not any more
         """
+        self._reactor = reactor
+        self._turns = turns
         self.files = Files()
         self.journal_thread = FileThread("journal", reactor.callFromThread)
         self.writer = FileThread("files", reactor.callFromThread)
@@ -46,7 +53,7 @@ class Storage:
             state.journal,
             self.files,
             self.journal_thread,
-            later=lambda function: reactor.callLater(0, function),
+            later=self._soon,
             on_failure=failed,
             on_full=on_full,
             segment_size=config.journal.segment_size,
@@ -73,6 +80,18 @@ class Storage:
             job_files=self.job_files,
             log_files=self.log_files,
         )
+
+    def _soon(self, function: Callable[[], None]) -> None:
+        """Calls a function in the next turn; a little later while others are at work, whose records then share a sync."""
+        deadline = self._reactor.seconds() + _WORTH_WAITING
+
+        def look() -> None:
+            if self._turns.busy and self._reactor.seconds() < deadline:
+                self._reactor.callLater(0, look)
+            else:
+                function()
+
+        self._reactor.callLater(0, look)
 
     async def stop(self) -> None:
         """Ends the threads after what they were asked to do."""

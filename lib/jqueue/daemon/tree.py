@@ -61,7 +61,7 @@ class Tree:
         self.turns = Turns(reactor)
         self.mailbox = Mailbox(reactor.callFromThread)
         self.workers = ThreadWorkers(self.mailbox, config.workers.size)
-        self.storage = storage = Storage(config, state, reactor, failed, self._disk_full)
+        self.storage = storage = Storage(config, state, reactor, self.turns, failed, self._disk_full)
         self.watch = DirectoryWatch(reactor)
         self.control = Control(
             state, storage.files, storage.writer, self.watch, reactor, self._drained, config.incoming.rescan
