@@ -34,9 +34,13 @@ class Daemon:
                 [sys.executable, SERVER, self.path], stdin=subprocess.PIPE, stderr=log, env=environment
             )
         deadline = time.monotonic() + 20
-        while not self.path.exists():
+        while not self._answers():
             assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(os.fspath(self.path)) == 0
 
     def stop(self) -> None:
         assert self.process.stdin is not None
