@@ -82,7 +82,7 @@ class Storage:
         )
 
     def _soon(self, function: Callable[[], None]) -> None:
-        """Calls a function in the next turn; a little later while others are at work, whose records then share a sync."""
+        """Calls a function in the next turn; while others are at work a little later, so that their records join."""
         deadline = self._reactor.seconds() + _WORTH_WAITING
 
         def look() -> None:
