@@ -118,7 +118,7 @@ class _Main:
         self._started_up = False
         self._stopping = False
         self._service = DaemonService(
-            Tree(settings, state, runtime_dir, reactor, self._failed), Notifier.from_environment(os.environ)
+            Tree(settings, state, runtime_dir, reactor, self._failed, self._quit), Notifier.from_environment(os.environ)
         )
 
     def run(self) -> int:
@@ -166,6 +166,12 @@ class _Main:
             self._finish(self._service.stop())
         else:
             self._service.give_up()
+
+    def _quit(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            _log.info("Stopping on quit: every job has been cancelled")
+            self._finish(self._service.stop())
 
     def _failed(self, problem: BaseException) -> None:
         _log.critical("{problem}", problem=problem)

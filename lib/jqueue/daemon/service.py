@@ -6,9 +6,11 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from jqueue import __version__
@@ -22,6 +24,7 @@ from jqueue.workers.command import kill_leftover
 from jqueue.workers.control import SHUTDOWN
 
 SOCKET = "rpc.sock"
+QMP_SOCKET = "qmp.sock"
 
 _LAST_WORDS = 10.0  # seconds for code that was told to stop, beyond the time that commands get between TERM and KILL
 _RECOVERY = 600.0  # seconds that systemd is asked to wait for a large queue
@@ -37,7 +40,7 @@ class DaemonService:
     def __init__(self, tree: Tree, notifier: Notifier) -> None:
         self._tree = tree
         self._notifier = notifier
-        self._port: IListeningPort | None = None
+        self._ports: list[IListeningPort] = []
         self._tidied: Deferred[None] = succeed(None)
         self._hurry = False
         self._recovered_from = 0
@@ -64,9 +67,10 @@ class DaemonService:
         if tree.queue.stopping:
             return
         rpc = tree.config.rpc
-        self._port = listen_unix(
-            tree.reactor, tree.runtime_dir / SOCKET, tree.factory, rpc.socket_mode, rpc.socket_group
-        )
+        sockets: tuple[tuple[str, Factory[Any]], ...] = ((SOCKET, tree.factory), (QMP_SOCKET, tree.qmp))
+        for name, factory in sockets:
+            path = tree.runtime_dir / name
+            self._ports.append(listen_unix(tree.reactor, path, factory, rpc.socket_mode, rpc.socket_group))
         tree.queue.processor.start()
         tree.job_watch.start()
         tree.incoming.start()
@@ -127,15 +131,18 @@ class DaemonService:
         """Stops as SIGTERM asks for: starts nothing, lets running opcodes end, then leaves everything durable."""
         tree = self._tree
         self._notifier.stopping("waiting for running opcodes")
+        if not tree.queue.stopping:  # otherwise `quit` has told it
+            tree.lifecycles.stop_on_signal()
         tree.queue.stopping = True
         tree.queue.processor.stop()
         tree.incoming.stop()
         tree.housekeeping.stop()
         await self._end_opcodes()
-        if self._port is not None:
-            await maybeDeferred(self._port.stopListening)
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
         for client in list(tree.factory.clients):
             client.disconnect()
+        tree.qmp.close()
         if not self._hurry and tree.storage.journal.bytes_since(0) > _WORTH_A_CHECKPOINT:
             await tree.checkpointing.take()
         await self._tidied

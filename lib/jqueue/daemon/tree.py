@@ -22,9 +22,12 @@ from jqueue.opcodes.registry import default_registry
 from jqueue.rpc.dispatch import Dispatcher
 from jqueue.rpc.msgpackrpc import Limits, MessagePackFactory
 from jqueue.rpc.peer import Roles
+from jqueue.rpc.qmp.server import Limits as QmpLimits
+from jqueue.rpc.qmp.server import QmpFactory
 from jqueue.sched import snapshot
 from jqueue.sched.checkpointing import Checkpointing
 from jqueue.sched.execution import Execution
+from jqueue.sched.lifecycles import Lifecycles
 from jqueue.sched.outside import Outside
 from jqueue.sched.queue import JobQueue
 from jqueue.store.control import Control
@@ -48,11 +51,13 @@ class Tree:
         runtime_dir: Path,
         reactor: Reactor,
         failed: Callable[[BaseException], None],
+        quit_asked: Callable[[], None],
     ) -> None:
         """Puts a daemon together.
 
         @param runtime_dir: where the sockets go
         @param failed: told that the disk failed in a way that must not be retried
+        @param quit_asked: told when the QMP command `quit` was answered
         """
         self.config = config
         self.state = state
@@ -101,6 +106,20 @@ class Tree:
         self.removed_files = RemovedFiles(self.queue, storage.history, reactor)
         self.job_watch = JobWatch(state, self.watch, self.removed_files.gone)
         self.factory = MessagePackFactory(reactor, self.turns, Dispatcher(self.queue), _roles(config), _limits(config))
+        self.lifecycles = Lifecycles(self.queue, time.time)
+        self.qmp = self._make_qmp(quit_asked)
+
+    def _make_qmp(self, quit_asked: Callable[[], None]) -> QmpFactory:
+        limits = _limits(self.config)
+        return QmpFactory(
+            self.reactor,
+            self.turns,
+            self.lifecycles,
+            _roles(self.config),
+            wall=time.time,
+            stop=quit_asked,
+            limits=QmpLimits(message=limits.message, connections=limits.connections),
+        )
 
     def _outside(self) -> Outside:
         return Outside(

@@ -148,6 +148,9 @@ def finish(draft: _QueuedJob, outcome: Outcome, now: float) -> str:
     @return: the phase the job is in now
     """
     op = draft.ops[current(draft)]
+    canceling = op.status == CANCELING
+    if canceling and outcome[0] == _RETRY:
+        outcome = canceled()
     kind, value = outcome[0], outcome[1]
     draft.phase = PHASE_WORK
     op.outcome = None
@@ -158,7 +161,9 @@ def finish(draft: _QueuedJob, outcome: Outcome, now: float) -> str:
     if kind == _SUCCESS:
         op.status = SUCCESS
         op.result = value
-        if op is draft.ops[-1]:
+        if canceling:  # it came while the work of this opcode was committed, which is not undone
+            draft.MarkUnfinishedOps(CANCELED, CANCELED_TEXT)
+        if draft.final:
             draft.Finalize()
     elif kind == _CANCELED:
         draft.MarkUnfinishedOps(CANCELED, value)
@@ -199,6 +204,24 @@ def cancel(draft: _QueuedJob, now: float, *, code_runs: bool) -> tuple[bool, str
         finish(draft, canceled(), now)
         text = f"Job {draft.id} canceled"
     return done, text
+
+
+def note_cancel(draft: _QueuedJob, now: float, *, code_runs: bool) -> None:
+    """Cancels a job whatever its code does; code that cannot be stopped runs to its end, but its success is lost.
+
+    What is being committed stays; nothing is started after it.
+
+    @param code_runs: as for `cancel`
+    """
+    done, _text = cancel(draft, now, code_runs=code_runs)
+    if done:
+        return
+    op = draft.ops[current(draft)]
+    if draft.phase == PHASE_COMMITTING and op is draft.ops[-1]:
+        return
+    op.status = CANCELING
+    if draft.phase == PHASE_WORK and not code_runs:
+        finish(draft, canceled(), now)
 
 
 def recover(draft: _QueuedJob, now: float, *, restartable: bool, has_callbacks: bool) -> None:

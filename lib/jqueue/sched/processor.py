@@ -54,12 +54,14 @@ class Processor:
         may_start: Callable[[], bool],
         make_execution: Callable[[_QueuedJob, OpCode], Execution],
         released: Callable[[Execution], None],
+        parked_or_went_on: Callable[[_QueuedJob], None],
     ) -> None:
         """Makes it; nothing runs before `start`.
 
         @param wall: wall time in seconds
         @param gates: what a job may have to wait for besides locks
         @param released: told of each execution that has ended
+        @param parked_or_went_on: told of each job whose code stops at a pause point, or goes on from there
         @param may_start: whether opcodes may be started now (the disk is not full)
         """
         self._clock = clock
@@ -74,6 +76,7 @@ class Processor:
         self._may_start = may_start
         self._make_execution = make_execution
         self._released = released
+        self._parked_or_went_on = parked_or_went_on
         self._pump_call: IDelayedCall | None = None
         self._running = False
         self.executions: dict[int, Execution] = {}
@@ -131,6 +134,17 @@ class Processor:
             execution.count_time(False)
             self._locks.set_idle(execution.job_id, True)
             self._free_slot(execution)
+            job = self._table.get(execution.job_id)
+            if job is not None:
+                self._parked_or_went_on(job)
+
+    def hold(self, job_id: int) -> None:
+        """Has the code of a paused job stop at its next pause point; without code it leaves the line for a lock."""
+        execution = self.executions.get(job_id)
+        if execution is not None:
+            execution.control.pause(True)
+        else:
+            self.wake(job_id)
 
     def resume(self, job_id: int) -> None:
         """Lets a job that was paused go on, running code as soon as it has a slot again."""
@@ -140,7 +154,9 @@ class Processor:
             return
         execution.control.pause(False)
         job = self._table.get(job_id)
-        if execution.parked and not execution.in_line and job is not None:
+        if execution.parked and not self._running and job is not None:
+            self._unpark_code(execution, job)  # nothing is taken from the heap any more
+        elif execution.parked and not execution.in_line and job is not None:
             execution.in_line = True
             self.enqueue(job_id, job.CalcPriority())
 
@@ -201,6 +217,7 @@ class Processor:
             self._slots.taken += 1
             self._locks.set_idle(job.id, False)
             execution.control.go_on()
+            self._parked_or_went_on(job)
 
     def _consider(self, job: _QueuedJob, rank: int) -> None:
         index = outcome.current(job)

@@ -18,6 +18,7 @@ from jqueue.config import Config
 from jqueue.errors import GenericError
 from jqueue.events.bus import Bus, Listener, Subscription
 from jqueue.events.joblog import Entry, JobLogs
+from jqueue.events.lifecycle import LifecycleEvents
 from jqueue.events.waiters import ChangeWaiters
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.rows import Row, RowStream
@@ -66,6 +67,7 @@ class JobQueue:
         self.requests = Requests()
         self.identities: set[Identity] = set()
         self.bus = Bus()
+        self.lifecycle_events = LifecycleEvents(self.host.lifecycle, self.host.progress)
         self.waiters = ChangeWaiters()
         self.locks = self._make_locks()
         self._slots = Slots(config.workers.size)
@@ -87,6 +89,7 @@ class JobQueue:
             journal=outside.journal,
             processor=self.processor,
             history=outside.history,
+            archived=self.lifecycle_events.dismissed,
         )
         self.queries = Queries(
             clock=outside.clock, table=self.table, history=outside.history, logs=self.logs, waiters=self.waiters
@@ -123,6 +126,7 @@ class JobQueue:
             may_start=lambda: not self._outside.journal.full,
             make_execution=self._make_execution,
             released=self._released,
+            parked_or_went_on=self.lifecycle_events.stopped_or_went_on,
         )
 
     def _make_submission(self) -> Submission:
@@ -135,7 +139,7 @@ class JobQueue:
             journal=self._outside.journal,
             requests=self.requests,
             may_take=self._refusal,
-            durable=self.table.add_packed,
+            durable=self._durable,
             accepted=self._accepted,
         )
 
@@ -169,11 +173,16 @@ class JobQueue:
         self._outside.job_files.changed(after.id, after)
         self.processor.published(before, after)
         self._tell(after)
+        self.lifecycle_events.changed(before, after)
         if after.final and not before.final:
             self.gates.finished(after.id)
             self.logs.forget(after.id)
             if after.auto_dismiss:
                 self.verbs.archive([after.id]).addErrback(self._log_failure, "archive a job by itself")
+
+    def _durable(self, job_id: int, packed: bytes) -> None:
+        self.table.add_packed(job_id, packed)
+        self.lifecycle_events.created(job_id)
 
     def _accepted(self, priority: int, job: _QueuedJob, packed: bytes) -> None:
         self.processor.enqueue(job.id, priority)

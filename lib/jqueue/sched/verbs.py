@@ -45,10 +45,12 @@ class Verbs:
         journal: Journal,
         processor: Processor,
         history: History,
+        archived: Callable[[int], None],
     ) -> None:
         """Makes them.
 
         @param wall: wall time in seconds
+        @param archived: told of each job whose archiving is durable
         """
         self._clock = clock
         self._wall = wall
@@ -57,6 +59,7 @@ class Verbs:
         self._journal = journal
         self._processor = processor
         self._history = history
+        self._told_archived = archived
         self._archiving: set[int] = set()
 
     def cancel(self, job_id: int, kill: bool) -> Deferred[tuple[bool, str]]:
@@ -96,11 +99,8 @@ class Verbs:
             return True, f"Job {job_id} is paused"
 
         def stop_code(answer: tuple[bool, str]) -> tuple[bool, str]:
-            execution = self._processor.executions.get(job_id)
-            if answer[0] and execution is not None:
-                execution.control.pause(True)
-            elif answer[0]:
-                self._processor.wake(job_id)  # it stops waiting in line for a lock
+            if answer[0]:
+                self._processor.hold(job_id)
             return answer
 
         return self._edit_unfinished(job_id, change).addCallback(stop_code)
@@ -166,6 +166,7 @@ class Verbs:
         moved = [(job_id, self._table.get(job_id)) for job_id in chosen]
         for job_id in chosen:
             self._table.remove(job_id)
+            self._told_archived(job_id)
         self._history.archive(moved).addErrback(
             lambda failure: self._log.failure("Files could not be moved to the archive", failure)
         )

@@ -51,8 +51,15 @@ class Control:
         self._set(_may_go_on=True)
 
     def set_speed(self, speed: int) -> None:
-        """Sets the limit, in progress units (bytes) a second; 0 is no limit."""
-        self._set(speed=speed)
+        """Sets the limit, in progress units (bytes) a second; 0 is no limit.
+
+        A rest is cut short only if the limit is raised; a lower one counts from the next piece of work.
+        """
+        raised = self.speed != 0 and (speed == 0 or speed > self.speed)
+        if raised:
+            self._set(speed=speed)
+        else:
+            self.speed = speed
 
     def _set(self, **values: object) -> None:
         with self._changed:

@@ -5,7 +5,7 @@ Job ids are numbers here, `job42` on the wire, except in events, which come as t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -28,8 +28,8 @@ class QmpQueue(Protocol):
     whose check of a state is in QEMU's order.
     """
 
-    def job_infos(self) -> Sequence[JobInfo]:
-        """Describes every job that is not dismissed, the newest first."""
+    def job_infos(self) -> Iterable[JobInfo]:
+        """Describes every job that is not dismissed, the newest first, each when it is asked for."""
         ...
 
     def pause(self, job_id: int) -> Deferred[None]:
