@@ -1,52 +1,36 @@
-"""A process that serves QMP, for the real clients."""
+"""A daemon whose `qmp.sock` the real clients use."""
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).with_name("qmp_server.py")
+from ..integration.daemon import Daemon, wait_until
 
 
 class QmpServer:
-    """A server in a process of its own."""
+    """The real daemon, as a client of QMP sees it."""
 
     def __init__(self, directory: Path) -> None:
-        self.path = directory / "qmp.sock"
-        self._log = directory / "log"
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, PROGRAM, self.path], stdin=subprocess.PIPE, stderr=log, env=environment
-            )
-        deadline = time.monotonic() + 20
-        while not self._listens():
-            assert self._process.poll() is None and time.monotonic() < deadline, self.said()
-            time.sleep(0.01)
+        self._daemon = Daemon(directory).start()
+        self.path = self._daemon.runtime / "qmp.sock"
+        self.wait = self._daemon.wait
 
-    def _listens(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(os.fspath(self.path)) == 0
+    def until(self, job_id: int, lifecycle: str) -> None:
+        """Waits until a job is in a state: the reply to a verb does not."""
 
-    def said(self) -> str:
-        return self._log.read_text()
+        def reached() -> bool:
+            found = self._daemon.call("QueryJobs", [job_id], ["lifecycle"], None)
+            return bool(found == [[lifecycle]])
 
-    def wait(self) -> int:
-        """Waits for the end, which somebody else has asked for."""
-        return self._process.wait(20)
+        wait_until(reached, f"job {job_id} to be {lifecycle}")
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        assert self._process.wait(20) == 0
-        assert "Traceback" not in self.said()
+        said = self._daemon.said()
+        self._daemon.close()
+        assert "Traceback" not in said, said
 
 
 @pytest.fixture

@@ -144,25 +144,6 @@ def test_commands_byte_by_byte_and_many_in_one_packet(qmp: QmpServer) -> None:
             assert json.loads(read_line(connection)) == {"return": [], "id": number}
 
 
-def test_a_client_that_does_not_read_is_dropped_and_costs_nobody_anything(qmp: QmpServer) -> None:
-    async def session() -> None:
-        with plain(qmp) as stuck:
-            stuck.sendall(b'{"execute": "qmp_capabilities"}')
-            read_line(stuck)
-            async with connected(qmp) as client:
-                for _ in range(100):
-                    await client.execute("__org.jqueue_submit-many", {"jobs": [DUMMY["ops"]] * 20})
-                jobs: Any = await client.execute("query-jobs")
-                assert len(jobs) == 2000
-            size = 0
-            while data := stuck.recv(2**20):
-                size += len(data)
-            assert size < 1_000_000
-        assert "is dropped: too much waits for it to read" in qmp.said()
-
-    asyncio.run(session())
-
-
 def test_a_flood_of_rubbish_keeps_no_other_client_waiting(qmp: QmpServer) -> None:
     async def session() -> None:
         with plain(qmp) as rude:

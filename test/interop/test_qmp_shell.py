@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 from jqueue import __version__
@@ -21,18 +22,25 @@ DUMMY = '__org.jqueue_submit ops=[{"OP_ID":"OP_TEST_DUMMY"}]'
 SHOW = "query-version\n"
 
 
-def shell(qmp: QmpServer, *lines: str) -> list[str]:
+def shell(qmp: QmpServer, *lines: str | tuple[int, str]) -> list[str]:
     """Runs a script in a shell.
 
+    @param lines: commands; a job and a state instead of one waits until the job is in that state
     @return: the lines that it printed, without prompts
     """
     environment = {**os.environ, "HOME": str(qmp.path.parent)}
-    script = "".join(f"{line}\n" for line in lines)
-    result = subprocess.run(
-        [SHELL, qmp.path], input=script, capture_output=True, text=True, check=False, timeout=60, env=environment
-    )
-    assert "Traceback" not in result.stderr or "quit" in lines, result.stderr
-    return [line for line in result.stdout.replace("(QEMU) ", "").splitlines() if line]
+    with subprocess.Popen(
+        [SHELL, qmp.path], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True, env=environment, bufsize=1
+    ) as process:
+        assert process.stdin is not None
+        for line in lines:
+            if isinstance(line, tuple):
+                qmp.until(*line)
+            else:
+                process.stdin.write(f"{line}\n")
+        printed, complaints = process.communicate(timeout=60)
+    assert "Traceback" not in complaints or "quit" in lines, complaints
+    return [line for line in printed.replace("(QEMU) ", "").splitlines() if line]
 
 
 def answers(printed: list[str]) -> list[Any]:
@@ -64,14 +72,17 @@ def test_a_job_from_submission_to_dismissal(qmp: QmpServer) -> None:
         shell(
             qmp,
             DELAY,
-            SHOW,
+            (1, "running"),
             "job-pause id=job1",
+            (1, "paused"),
             "job-pause id=job1",
             "query-jobs",
             "block-job-set-speed device=job1 speed=65536",
             "block-job-cancel device=job1",
             "job-resume id=job1",
+            (1, "running"),
             "job-cancel id=job1",
+            (1, "concluded"),
             "query-block-jobs",
             "job-dismiss id=job1",
             "query-jobs",
@@ -90,31 +101,6 @@ def test_a_job_from_submission_to_dismissal(qmp: QmpServer) -> None:
     assert block_job["error"] == "Operation canceled"
     assert empty == {"return": []}
     assert statuses(found, "job1") == ["created", "running", "paused", "running", "aborting", "concluded", "null"]
-
-
-def test_finalisation_and_dismissal_may_be_by_hand(qmp: QmpServer) -> None:
-    found = answers(
-        shell(
-            qmp,
-            f"{DUMMY} auto-finalize=false",
-            SHOW,
-            "job-dismiss id=job1",
-            "job-finalize id=job1",
-            "job-finalize id=job1",
-            "block-job-dismiss id=job1",
-            SHOW,
-        )
-    )
-    _, early, finalized, late, dismissed = replies(found)
-    verb = "Job 'job1' in state '{}' cannot accept command verb '{}'"
-    assert early["error"]["desc"] == verb.format("pending", "dismiss")
-    assert late["error"]["desc"] == verb.format("concluded", "finalize")
-    assert finalized == dismissed == {"return": {}}
-    assert statuses(found, "job1") == ["created", "running", "waiting", "pending", "concluded", "null"]
-    assert [each["event"] for each in found if str(each.get("event")).startswith("BLOCK_")] == [
-        "BLOCK_JOB_PENDING",
-        "BLOCK_JOB_COMPLETED",
-    ]
 
 
 def test_several_jobs_are_listed_newest_first(qmp: QmpServer) -> None:

@@ -131,7 +131,14 @@ class LifecycleEvents:
 
     def _move(self, job: _QueuedJob, before: str) -> None:
         after = self._state(job)
-        for state in steps(before, after, success=job.CalcStatus() not in (status.ERROR, status.CANCELED)):
+        try:
+            way = steps(before, after, success=job.CalcStatus() not in (status.ERROR, status.CANCELED))
+        except ProgrammerError as problem:
+            # Whoever has changed the job must go on, or it would never move again.
+            self._log.error("Events of job {job_id} are left out: {problem}", job_id=job.id, problem=problem)
+            self._told[job.id] = after
+            return
+        for state in way:
             if state == CONCLUDED and any(op.exec_timestamp is not None for op in job.ops):
                 self._block_job_ended(job)
             self._become(job.id, state)

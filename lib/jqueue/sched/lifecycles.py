@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from jqueue.errors import GenericError, JobLost, OpPrereqError
@@ -31,16 +32,20 @@ QUIT = "host-qmp-quit"
 SIGNAL = "host-signal"
 """QEMU's words for what ends the daemon."""
 
+_IN_ORDER = 2.0  # seconds in which each job is waited for before the next is cancelled
+
 
 class Lifecycles:
     """See `jqueue.rpc.qmp.api.QmpQueue`."""
 
-    def __init__(self, queue: JobQueue, wall: Callable[[], float]) -> None:
+    def __init__(self, queue: JobQueue, clock: IReactorTime, wall: Callable[[], float]) -> None:
         """Makes it.
 
+        @param clock: the reactor, or a clock in tests
         @param wall: wall time in seconds
         """
         self._queue = queue
+        self._clock = clock
         self._wall = wall
         self._table = queue.table
         self._executions = queue.processor.executions
@@ -206,8 +211,9 @@ class Lifecycles:
             self._events.let_go(job_id)
 
     async def _cancel_all(self) -> None:
-        """Cancels one job after the other, but waits for code that cannot be stopped only at the end."""
+        """Cancels one job after the other; code that does not stop soon is waited for at the end."""
         idle: list[Deferred[None]] = []
+        patience = self._clock.seconds() + _IN_ORDER
         for job_id in sorted(self._table.unfinished, reverse=True):
             if job_id not in self._executions:
                 idle.append(self._cancel(job_id))
@@ -217,7 +223,7 @@ class Lifecycles:
             await self._cancel(job_id)
             execution = self._executions.get(job_id)
             if execution is not None and execution.opcode.stoppable:
-                await self._ended(job_id)
+                await self._ended(job_id, patience)
         await _all(idle)
         await self._queue.processor.when_idle()
 
@@ -231,9 +237,13 @@ class Lifecycles:
 
         return self.cancel(job_id, True).addErrback(ended).addCallback(let_go)
 
-    async def _ended(self, job_id: int) -> None:
+    async def _ended(self, job_id: int, patience: float) -> None:
         while job_id in self._table.unfinished and job_id in self._executions:
-            await self._queue.waiters.wait(job_id)
+            left = patience - self._clock.seconds()
+            try:
+                await self._queue.waiters.wait(job_id).addTimeout(max(left, 0), self._clock)
+            except TimeoutError:
+                return
         if job_id in self._table.finished:
             self._events.let_go(job_id)
 

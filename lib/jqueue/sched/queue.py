@@ -172,8 +172,8 @@ class JobQueue:
     def _published(self, before: _QueuedJob, after: _QueuedJob) -> None:
         self._outside.job_files.changed(after.id, after)
         self.processor.published(before, after)
-        self._tell(after)
         self.lifecycle_events.changed(before, after)
+        self._tell(after)
         if after.final and not before.final:
             self.gates.finished(after.id)
             self.logs.forget(after.id)

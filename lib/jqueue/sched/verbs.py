@@ -50,7 +50,7 @@ class Verbs:
         """Makes them.
 
         @param wall: wall time in seconds
-        @param archived: told of each job whose archiving is durable
+        @param archived: told of each job that has left the queue for good, once that is durable
         """
         self._clock = clock
         self._wall = wall
@@ -217,6 +217,7 @@ class Verbs:
         def done(recorded: bool) -> None:
             if recorded:
                 self._table.remove(job_id)
+                self._told_archived(job_id)
                 self._history.forget(job_id).addErrback(
                     lambda failure: self._log.failure("Files of a removed job are left", failure)
                 )

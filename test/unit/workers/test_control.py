@@ -102,7 +102,7 @@ def test_code_that_is_to_pause_does_not_sleep_before() -> None:
     (
         lambda control: control.stop(CANCEL),
         lambda control: control.pause(True),
-        lambda control: control.set_speed(1),
+        lambda control: control.set_speed(20),
         lambda control: control.go_on(),
     ),
 )
@@ -119,8 +119,22 @@ def test_whatever_is_asked_ends_a_sleep(ask: Callable[[Control], None], monkeypa
 
     monkeypatch.setattr(threading, "Condition", Sleeping)
     control = Parked().control
+    control.set_speed(10)
     control.sleep(1e6)
     assert woken == [True]
+
+
+@pytest.mark.parametrize(("speeds", "wakes"), [((10, 20), 1), ((10, 0), 1), ((10, 5), 0), ((10, 10), 0), ((0, 10), 0)])
+def test_only_a_limit_that_is_raised_or_removed_ends_a_rest(
+    speeds: tuple[int, int], wakes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[bool] = []
+    monkeypatch.setattr(threading.Condition, "notify_all", lambda _self: woken.append(True))
+    control = Parked().control
+    control.set_speed(speeds[0])
+    control.set_speed(speeds[1])
+    assert control.speed == speeds[1]
+    assert len(woken) == wakes
 
 
 def test_a_slot_that_comes_before_the_resume_does_not_let_paused_code_go_on() -> None:
