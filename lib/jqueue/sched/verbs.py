@@ -99,7 +99,7 @@ class Verbs:
             return True, f"Job {job_id} is paused"
 
         def stop_code(answer: tuple[bool, str]) -> tuple[bool, str]:
-            if answer[0]:
+            if answer[0] and self._table.status(job_id) != CANCELING:  # nothing stops a cancellation
                 self._processor.hold(job_id)
             return answer
 
