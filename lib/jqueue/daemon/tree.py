@@ -83,15 +83,7 @@ class Tree:
             settle=config.incoming.settle,
             max_bytes=config.queue.max_job_size,
         )
-        self.checkpointing = Checkpointing(
-            clock=reactor,
-            journal=storage.journal,
-            writer=storage.checkpoints,
-            flush=storage.history.flush,
-            chunks=self._chunks,
-            after=config.journal.checkpoint_after,
-            failed=failed,
-        )
+        self.checkpointing = self._make_checkpointing(failed)
         self.housekeeping = Housekeeping(
             config,
             self.queue,
@@ -108,6 +100,17 @@ class Tree:
         self.factory = MessagePackFactory(reactor, self.turns, Dispatcher(self.queue), _roles(config), _limits(config))
         self.lifecycles = Lifecycles(self.queue, reactor, time.time)
         self.qmp = self._make_qmp(quit_asked)
+
+    def _make_checkpointing(self, failed: Callable[[BaseException], None]) -> Checkpointing:
+        return Checkpointing(
+            clock=self.reactor,
+            journal=self.storage.journal,
+            writer=self.storage.checkpoints,
+            flush=self.storage.history.flush,
+            chunks=self._chunks,
+            after=self.config.journal.checkpoint_after,
+            failed=failed,
+        )
 
     def _make_qmp(self, quit_asked: Callable[[], None]) -> QmpFactory:
         limits = _limits(self.config)

@@ -165,12 +165,16 @@ class Verbs:
         self._archiving.difference_update(chosen)
         moved = [(job_id, self._table.get(job_id)) for job_id in chosen]
         for job_id in chosen:
-            self._table.remove(job_id)
-            self._told_archived(job_id)
+            self._leave(job_id)
         self._history.archive(moved).addErrback(
             lambda failure: self._log.failure("Files could not be moved to the archive", failure)
         )
         return len(chosen)
+
+    def _leave(self, job_id: int) -> None:
+        if job_id in self._table.finished:  # otherwise it was archived and forgotten at the same time
+            self._table.remove(job_id)
+            self._told_archived(job_id)
 
     def _not_archived(self, failure: Failure, chosen: list[int]) -> Failure:
         self._archiving.difference_update(chosen)
@@ -216,8 +220,7 @@ class Verbs:
 
         def done(recorded: bool) -> None:
             if recorded:
-                self._table.remove(job_id)
-                self._told_archived(job_id)
+                self._leave(job_id)
                 self._history.forget(job_id).addErrback(
                     lambda failure: self._log.failure("Files of a removed job are left", failure)
                 )
