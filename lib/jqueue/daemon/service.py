@@ -60,6 +60,7 @@ class DaemonService:
         state = self._read()
         recovery.restore(tree.queue, state, time.time())
         await tree.storage.journal.open(self._next_sequence)
+        await tree.storage.journal.prepared()
         tree.checkpointing.start(self._recovered_from + 1)
         await tree.storage.writer.call(self._end_leftovers)
         await recovery.settle(tree.queue, state, tree.storage.history, tree.storage.job_files, time.time())

@@ -90,6 +90,7 @@ class Journal:
         self._sending_later = False
         self._telling = False
         self._allocating = False
+        self._preparing: list[Deferred[None]] = []
         self._failure: StoreFailed | None = None
         self._closed: Deferred[None] | None = None
         self._closing_files = False
@@ -176,6 +177,19 @@ class Journal:
         if not self._allocating and self._failure is None and self._closed is None:
             self._allocating = True
             self._thread.call(self._writer.allocate_step).addCallbacks(self._allocated, self._not_allocated)
+
+    def prepared(self) -> Deferred[None]:
+        """Fires once what is allocated in advance is there, or cannot be; before, batches wait for each piece of it."""
+        done: Deferred[None] = Deferred()
+        self._preparing.append(done)
+        if not self._allocating:
+            self._tell_prepared()
+        return done
+
+    def _tell_prepared(self) -> None:
+        waiting, self._preparing = self._preparing, []
+        for done in waiting:
+            done.callback(None)
 
     def close(self) -> Deferred[None]:
         """Takes no more records, and closes the files once those taken are on the disk."""
@@ -289,9 +303,11 @@ class Journal:
             self.retry_space()
         else:
             self._set_full(False)
+            self._tell_prepared()
 
     def _not_allocated(self, failure: Failure) -> None:
         self._allocating = False
+        self._tell_prepared()
         if failure.check(DiskFull):
             self._set_full(True)
         else:
