@@ -40,6 +40,9 @@ def parse(text: str, source: str, error: type[GenericError] = OpPrereqError) -> 
         raise error(f"{source}:{refused.line}: {refused.reason}") from None
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
+        if mark and "maximum nesting depth" in str(exc.problem):
+            # Newer libyaml has a limit of its own, and meets it while it still reads ahead.
+            raise error(f"{source}:{mark.line + 1}: nested deeper than {MAX_DEPTH} levels") from None
         where = f":{mark.line + 1}: column {mark.column + 1}" if mark else ""
         reason = ", ".join(part for part in (exc.context, exc.problem) if part)
         raise error(f"{source}{where}: this is not YAML: {reason}") from None
