@@ -59,6 +59,22 @@ class ParameterError(OpPrereqError):
     """A parameter is missing, unknown or of the wrong type; see the reference of the method."""
 
 
+class WrongState(OpPrereqError):
+    """The job's state does not admit that; `jqueue info` shows the state that it is in."""
+
+    default_code = WRONG_STATE
+
+    def __init__(self, text: str | None = None, code: str | None = None, *, state: str = "", verb: str = "") -> None:
+        """Makes the error.
+
+        @param state: the job's lifecycle state
+        @param verb: what it was told, one of QEMU's words
+        """
+        super().__init__(text, code)
+        self.state = state
+        self.verb = verb
+
+
 class JobLost(GenericError):
     """There is no such job, neither in the queue nor in the archive; `jqueue list` shows the ids."""
 

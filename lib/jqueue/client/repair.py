@@ -102,5 +102,7 @@ def _ids(record: bytes) -> Iterator[int]:
             yield from (row[0] for row in rows)
         case ["update", int(job_id), _]:
             yield job_id
+        case ["updates", changes]:
+            yield from (change[0] for change in changes)
         case ["archive" | "forget", ids]:
             yield from ids

@@ -32,7 +32,7 @@ class Drops:
         return read.addCallback(self._submit, drop)
 
     def _submit(self, jobs: list[Any], drop: Drop) -> Deferred[Answer]:
-        return self._queue.submit_drop(list(jobs), drop.owner, drop.identity)
+        return self._queue.submit_drop(list(jobs), {}, drop.owner, drop.identity)
 
     def known(self, identity: str) -> bool:
         """Whether that file was submitted, and is still remembered."""

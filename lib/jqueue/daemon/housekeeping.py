@@ -94,11 +94,11 @@ class Housekeeping:
             ).addBoth(self._archived)
 
     async def _archive(self) -> None:
-        await self._queue.verbs.auto_archive(self._config.queue.archive_after, _ARCHIVE_SECONDS)
+        await self._queue.archiving.auto_archive(self._config.queue.archive_after, _ARCHIVE_SECONDS)
         finished = self._queue.table.finished
         too_many = len(finished) - self._config.queue.max_finished
         if too_many > 0:
-            await self._queue.verbs.archive(sorted(finished)[:too_many])
+            await self._queue.archiving.archive(sorted(finished)[:too_many])
 
     def _archived(self, _result: object) -> None:
         self._archiving = False

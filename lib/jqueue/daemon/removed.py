@@ -46,7 +46,7 @@ class RemovedFiles:
             self._look(job_id)
 
     def _is_missed(self, job_id: int) -> bool:
-        return job_id in self._queue.table.finished and not self._queue.verbs.archives(job_id)
+        return job_id in self._queue.table.finished and not self._queue.archiving.archives(job_id)
 
     def _look(self, job_id: int) -> None:
         if not self._queue.stopping:
@@ -58,10 +58,10 @@ class RemovedFiles:
             return
         if archived:
             self._log.info("The file of job {job_id} was moved to the archive; the job is archived", job_id=job_id)
-            await self._queue.verbs.archive([job_id])
+            await self._queue.archiving.archive([job_id])
         elif archived is None:
             self._log.info("The file of job {job_id} was removed; the job is forgotten", job_id=job_id)
-            await self._queue.verbs.forget(job_id)
+            await self._queue.archiving.forget(job_id)
 
     def _failed(self, failure: Failure, job_id: int) -> None:
         if failure.check(DiskFull):

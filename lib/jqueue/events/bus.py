@@ -5,7 +5,7 @@ Subscribers are called on the reactor thread; what they do with it (which frame,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from jqueue.jobs.status import FINALIZED
 
 JOB_CHANGED = "JobChanged"
 JOB_LOG = "JobLog"
+JOB_LIFECYCLE = "JobLifecycle"
 
 Listener = Callable[[str, list[Any]], None]
 """Called with the event's name and its arguments."""
@@ -29,6 +30,7 @@ class Subscription:
     jobs: frozenset[int] | None
     changes: bool
     log: bool
+    lifecycle: bool = False
 
 
 class Bus:
@@ -59,7 +61,10 @@ class Bus:
             if not of_job:
                 self._of_job.pop(job_id, None)
 
-    def _listening(self, job_id: int) -> list[Subscription]:
+    def _listening(self, job_id: int | None) -> list[Subscription]:
+        if job_id is None:
+            of_jobs = [subscription for of_job in self._of_job.values() for subscription in of_job]
+            return [*self._of_all, *dict.fromkeys(of_jobs)]
         return [*self._of_all, *self._of_job.get(job_id, ())]
 
     def job_changed(self, job: _QueuedJob) -> None:
@@ -76,8 +81,24 @@ class Bus:
             if subscription.log:
                 self._tell(subscription, job_id, JOB_LOG, [job_id, list(entries)])
 
-    def _tell(self, subscription: Subscription, job_id: int, name: str, arguments: list[Any]) -> None:
-        if subscription not in self._of_all and subscription not in self._of_job.get(job_id, ()):
+    def wants_lifecycle(self, job_id: int | None) -> bool:
+        """Whether anybody wants to hear of a job's steps."""
+        return any(subscription.lifecycle for subscription in self._listening(job_id))
+
+    def job_lifecycle(self, job_id: int | None, name: str, data: Mapping[str, object]) -> None:
+        """Tells of a step in the life of a job.
+
+        @param job_id: None if it concerns all
+        @param name: QEMU's name of the event
+        @param data: the members that QEMU has for it
+        """
+        event = {"event": name, "data": data, "id": job_id}
+        for subscription in self._listening(job_id):
+            if subscription.lifecycle:
+                self._tell(subscription, job_id, JOB_LIFECYCLE, [event])
+
+    def _tell(self, subscription: Subscription, job_id: int | None, name: str, arguments: list[Any]) -> None:
+        if subscription not in self._listening(job_id):
             return  # ended by a listener before it
         try:
             subscription.listener(name, arguments)

@@ -12,6 +12,7 @@ from functools import cache
 from twisted.logger import Logger
 
 from jqueue.errors import ProgrammerError
+from jqueue.events.bus import Bus
 from jqueue.jobs import members, status
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.lifecycle import (
@@ -19,18 +20,22 @@ from jqueue.jobs.lifecycle import (
     CONCLUDED,
     CREATED,
     NULL,
+    PAUSED,
     PENDING,
+    READY,
+    RUNNING,
+    STANDBY,
     TRANSITIONS,
     WAITING,
 )
 
 JOB_STATUS_CHANGE = "JOB_STATUS_CHANGE"
+BLOCK_JOB_READY = "BLOCK_JOB_READY"
+BLOCK_JOB_PENDING = "BLOCK_JOB_PENDING"
 BLOCK_JOB_COMPLETED = "BLOCK_JOB_COMPLETED"
 BLOCK_JOB_CANCELLED = "BLOCK_JOB_CANCELLED"
 SHUTDOWN = "SHUTDOWN"
-
-Listener = Callable[[str, Mapping[str, object]], None]
-"""Called with the event's name and its data."""
+_BEFORE = {PAUSED: RUNNING, RUNNING: PAUSED, STANDBY: READY, READY: STANDBY}
 
 
 @cache
@@ -59,56 +64,55 @@ def steps(before: str, after: str, *, success: bool = True) -> tuple[str, ...]:
 
 
 class LifecycleEvents:
-    """Tells listeners of the steps of all jobs."""
+    """Tells of the steps of all jobs on the bus."""
 
     _log = Logger()
 
-    def __init__(self, state: Callable[[_QueuedJob], str], share: Callable[[int], list[object] | None]) -> None:
+    def __init__(
+        self, bus: Bus, state: Callable[[_QueuedJob], str], share: Callable[[int], list[object] | None]
+    ) -> None:
         """Makes it.
 
         @param state: computes the lifecycle state of a version of a job
         @param share: how far the running opcode of a job is: done, total, text
         """
+        self._bus = bus
         self._state = state
         self._share = share
-        self._listeners: dict[object, Listener] = {}
         self._told: dict[int, str] = {}
         self._let_go: set[int] = set()
-
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Tells of events until the function that is returned is called."""
-        key = object()
-        self._listeners[key] = listener
-        return lambda: self._end(key)
-
-    def _end(self, key: object) -> None:
-        self._listeners.pop(key, None)
-        if not self._listeners:
-            self._told.clear()
 
     # What happened
 
     def created(self, job_id: int) -> None:
         """A new job is durable."""
-        if self._listeners:
+        if self._is_wanted(job_id):
             self._become(job_id, CREATED)
 
     def changed(self, before: _QueuedJob, after: _QueuedJob) -> None:
         """A new version of a job is durable."""
-        if self._listeners:
+        if self._is_wanted(after.id):
             self._move(after, self._told.get(after.id) or self._state(before))
 
-    def stopped_or_went_on(self, job: _QueuedJob) -> None:
-        """The code of a job has stopped at a pause point, or goes on from there."""
-        if self._listeners:
-            # Without an earlier event, it is the other one of the two states that matter here.
-            self._move(job, self._told.get(job.id) or self._state_before(job))
+    def moved(self, job: _QueuedJob, converged: bool) -> None:
+        """The code of a job has stopped at a pause point, goes on from there, or has just converged."""
+        if self._is_wanted(job.id):
+            # Without an earlier event, it is the state that leads to this one without a change of the job.
+            state = self._state(job)
+            before = RUNNING if converged else _BEFORE.get(state, state)
+            self._move(job, self._told.get(job.id) or before)
 
     def dismissed(self, job_id: int) -> None:
         """A job that had concluded is archived; or, when all ends, would be."""
-        if self._listeners and job_id not in self._let_go:
+        if job_id not in self._let_go and self._is_wanted(job_id):
             self._become(job_id, NULL)
         self._told.pop(job_id, None)
+
+    def _is_wanted(self, job_id: int) -> bool:
+        if self._bus.wants_lifecycle(job_id):
+            return True
+        self._told.pop(job_id, None)
+        return False
 
     def let_go(self, job_id: int) -> None:
         """A job that has concluded leaves with the daemon; it is told once, also if it is archived as well."""
@@ -120,14 +124,9 @@ class LifecycleEvents:
 
         @param reason: QEMU's word for what asked for that
         """
-        self._tell(SHUTDOWN, {"guest": False, "reason": reason})
+        self._bus.job_lifecycle(None, SHUTDOWN, {"guest": False, "reason": reason})
 
     # Telling
-
-    def _state_before(self, job: _QueuedJob) -> str:
-        from_table = {"paused": "running", "running": "paused", "standby": "ready", "ready": "standby"}
-        state = self._state(job)
-        return from_table.get(state, state)
 
     def _move(self, job: _QueuedJob, before: str) -> None:
         after = self._state(job)
@@ -142,9 +141,15 @@ class LifecycleEvents:
             if state == CONCLUDED and any(op.exec_timestamp is not None for op in job.ops):
                 self._block_job_ended(job)
             self._become(job.id, state)
+            if state == READY and before != STANDBY:
+                self._tell(job.id, BLOCK_JOB_READY, self._described(job))
+            before = state
+        if way and after == PENDING and not job.auto_finalize:
+            kind = members.job_type(job.ops[0].input.get("OP_ID"))
+            self._tell(job.id, BLOCK_JOB_PENDING, {"type": kind, "id": members.job_name(job.id)})
 
     def _become(self, job_id: int, state: str) -> None:
-        self._tell(JOB_STATUS_CHANGE, {"status": state, "id": members.job_name(job_id)})
+        self._tell(job_id, JOB_STATUS_CHANGE, {"status": state, "id": members.job_name(job_id)})
         if state in (CONCLUDED, NULL):
             # Its next step, if there is one, can only be the last.
             self._told.pop(job_id, None)
@@ -152,24 +157,22 @@ class LifecycleEvents:
             self._told[job_id] = state
 
     def _block_job_ended(self, job: _QueuedJob) -> None:
-        done, total = members.progress(job, self._share(job.id))
         canceled = job.CalcStatus() == status.CANCELED
+        data = self._described(job)
         error = None if canceled else members.error(job)
-        data: dict[str, object] = {
+        if error is not None:
+            data["error"] = error
+        self._tell(job.id, BLOCK_JOB_CANCELLED if canceled else BLOCK_JOB_COMPLETED, data)
+
+    def _described(self, job: _QueuedJob) -> dict[str, object]:
+        done, total = members.progress(job, self._share(job.id))
+        return {
             "device": members.job_name(job.id),
             "type": members.job_type(job.ops[0].input.get("OP_ID")),
             "len": total,
             "offset": done,
             "speed": job.speed,
         }
-        if error is not None:
-            data["error"] = error
-        self._tell(BLOCK_JOB_CANCELLED if canceled else BLOCK_JOB_COMPLETED, data)
 
-    def _tell(self, name: str, data: Mapping[str, object]) -> None:
-        for key, listener in list(self._listeners.items()):
-            try:
-                listener(name, data)
-            except Exception:
-                self._log.failure("A listener failed on {name} and is dropped", name=name)
-                self._end(key)
+    def _tell(self, job_id: int, name: str, data: Mapping[str, object]) -> None:
+        self._bus.job_lifecycle(job_id, name, data)

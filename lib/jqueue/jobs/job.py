@@ -40,6 +40,8 @@ EXTRA_DEFAULTS: Final[dict[str, Any]] = {
     "owner": None,
     "parent": None,
     "log_serial": 0,
+    "members": None,
+    "completion": None,
 }
 """Our own stored attributes; packed jobs number them by position, so only ever append."""
 
@@ -86,6 +88,10 @@ class _QueuedJob:
     owner: int | None
     parent: str | None
     log_serial: int
+    members: list[int] | None
+    """The first and the last id of the jobs of its group, which have all ids between."""
+    completion: str | None
+    """How a job that is ready was told to end, `complete` or `leave`."""
 
     def __init__(
         self,
@@ -153,6 +159,8 @@ class _QueuedJob:
         new.owner = self.owner
         new.parent = self.parent
         new.log_serial = self.log_serial
+        new.members = self.members
+        new.completion = self.completion
         return new
 
     @property
@@ -163,7 +171,7 @@ class _QueuedJob:
     @property
     def deferred(self) -> bool:
         """Whether all commits wait for the end of the job or of its group."""
-        return not self.auto_finalize or self.group is not None
+        return not self.auto_finalize or self.members is not None
 
     @classmethod
     def Restore(
@@ -284,8 +292,8 @@ class _QueuedJob:
         return False, f"Job {self.id} is no longer waiting in the queue"
 
     def _is_stoppable(self, op: _QueuedOpCode) -> bool:
-        if self.phase in (lifecycle.PHASE_WAITING, lifecycle.PHASE_PENDING):
-            # No code runs; only the result, not published yet, is thrown away.
+        if self.phase in (lifecycle.PHASE_WAITING, lifecycle.PHASE_PENDING, lifecycle.PHASE_PREPARING):
+            # Only the result, not published yet, is thrown away.
             return True
         ask = getattr(self.queue, "is_stoppable", None)
         return self.phase == lifecycle.PHASE_WORK and ask is not None and bool(ask(op.input))

@@ -38,6 +38,7 @@ DISMISS: Final = "dismiss"
 PHASE_WORK: Final = "work"
 PHASE_WAITING: Final = "waiting"
 PHASE_PENDING: Final = "pending"
+PHASE_PREPARING: Final = "preparing"
 PHASE_COMMITTING: Final = "committing"
 PHASE_ABORTING: Final = "aborting"
 PHASE_DONE: Final = "done"
@@ -101,11 +102,11 @@ def check_verb(state: str, verb: str, name: str | None = None) -> None:
     @param state: the job's lifecycle state
     @param verb: one of `VERBS`
     @param name: what the asker calls the job, for the text
-    @raise errors.OpPrereqError: with code wrong_state, in QEMU's words, which its clients compare
+    @raise errors.WrongState: in QEMU's words, which its clients compare
     """
     if state not in VERBS[verb]:
         job = "Job" if name is None else f"Job '{name}'"
-        raise errors.OpPrereqError(f"{job} in state '{state}' cannot accept command verb '{verb}'", errors.WRONG_STATE)
+        raise errors.WrongState(f"{job} in state '{state}' cannot accept command verb '{verb}'", state=state, verb=verb)
 
 
 def lifecycle(job: _QueuedJob, *, paused_now: bool = False, ready: bool = False) -> str:
@@ -145,4 +146,4 @@ def _of_phase(job: _QueuedJob) -> str | None:
     if job.phase == PHASE_ABORTING:
         retried = current is not None and current.outcome is not None and current.outcome[0] == "retry"
         return None if retried else ABORTING
-    return {PHASE_WAITING: WAITING, PHASE_PENDING: PENDING}.get(job.phase)
+    return {PHASE_WAITING: WAITING, PHASE_PENDING: PENDING, PHASE_PREPARING: PENDING}.get(job.phase)

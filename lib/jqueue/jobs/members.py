@@ -19,6 +19,9 @@ CANCELED_ERROR: Final = "Operation canceled"
 OPCODE_UNITS: Final = 100
 """What one opcode counts for in the progress of its job."""
 
+_QEMU_TYPES: Final = {"OP_MIRROR_TREE": "mirror"}
+"""What QEMU calls that kind of job, where it has a word for it."""
+
 
 def job_name(job_id: int) -> str:
     """What a job is called in QEMU's dialect."""
@@ -27,7 +30,7 @@ def job_name(job_id: int) -> str:
 
 def job_type(op_id: object) -> str:
     """The type of a job, from the OP_ID of its first opcode."""
-    return str(op_id).removeprefix("OP_").lower()
+    return _QEMU_TYPES.get(str(op_id)) or str(op_id).removeprefix("OP_").lower()
 
 
 def progress(job: _QueuedJob, share: Sequence[object] | None) -> tuple[int, int]:

@@ -56,6 +56,7 @@ class LockManager:
         """
         self._clock = clock
         self._on_wake = on_wake
+        self._capacities = capacities
         self._locks = LockTable(capacities)
         self._holdings: dict[int, _Holding] = {}
         self._waiters: dict[int, Waiter] = {}
@@ -150,6 +151,10 @@ class LockManager:
                 lock.idle.remove(owner, mode)
                 self._reservations.holder_not_idle(lock)
         self._settle()
+
+    def empty_twin(self) -> LockManager:
+        """Makes a manager with the same capacities, in which nobody holds anything: to try out what goes together."""
+        return LockManager(self._clock, capacities=self._capacities, on_wake=lambda _owner: None)
 
     def impossible(self, request: LockRequest) -> str | None:
         """Why a request can never be granted.

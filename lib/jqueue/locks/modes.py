@@ -32,6 +32,7 @@ __all__ = [
     "LockRequest",
     "Mode",
     "compatible",
+    "key_of",
     "key_text",
     "normalise",
     "stronger",
@@ -78,6 +79,12 @@ def key_text(key: Key) -> str:
     return f"{key[0]}/{key[1]}"
 
 
+def key_of(text: str) -> Key:
+    """The lock of that name, as `key_text` writes it."""
+    level, _, name = text.partition("/")
+    return level, name
+
+
 class LockRequest(Mapping[Key, Mode]):
     """Which locks in which modes; immutable."""
 
@@ -119,6 +126,19 @@ class LockRequest(Mapping[Key, Mode]):
         merged = dict(self._modes)
         for key, mode in added.items():
             merged[key] = stronger(merged[key], mode) if key in merged else mode
+        return LockRequest(merged)
+
+    def beside(self, other: LockRequest) -> LockRequest:
+        """What an owner needs whose parts hold this and the other request at the same time: counts are added."""
+        merged = dict(self._modes)
+        for key, mode in other.items():
+            own = merged.get(key)
+            if own is None:
+                merged[key] = mode
+            elif isinstance(own, int) and isinstance(mode, int):
+                merged[key] = own + mode
+            else:
+                merged[key] = stronger(own, mode)
         return LockRequest(merged)
 
     def with_levels(self) -> dict[Key, Mode]:

@@ -33,7 +33,9 @@ from jqueue.opcodes.params import MISSING, Parameters, param
 
 __all__ = [
     "ALL",
+    "COMPLETE",
     "EXCLUSIVE",
+    "LEAVE",
     "LEVELS",
     "MISSING",
     "SHARED",
@@ -46,6 +48,11 @@ __all__ = [
 ]
 
 Op = TypeVar("Op", bound="OpCode")
+
+COMPLETE = "complete"
+"""How code that has converged is told to come to its end, and to make that count."""
+LEAVE = "leave"
+"""How it is told to end with what it has, without switching over: a soft cancel."""
 
 
 class OpContext(Protocol):
@@ -84,6 +91,18 @@ class OpContext(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Sleeps; pause and cancel act at once, and after a pause it sleeps for what was left."""
+        ...
+
+    def ready(self, seconds: float | None = None, descriptor: int | None = None) -> str | None:
+        """Says that the work has converged, and stays here until told to come to its end; a pause point.
+
+        From the first call on the job is ready: it gives up its worker and keeps its locks.
+
+        @param seconds: come back after that long, to keep up with the world
+        @param descriptor: come back when that becomes readable
+        @return: `COMPLETE` or `LEAVE`; None to keep up, and call it again
+        @raise JobCanceled: the opcode is to stop
+        """
         ...
 
     def submit(self, jobs: Sequence[object]) -> list[int]:
@@ -246,6 +265,10 @@ class OpCode(Parameters, abc.ABC):
     def declare_locks(self, ctx: OpContext) -> LockSpec:
         """Names locks that only a look at the world can tell; asked while waiting, and again once they are granted."""
         return {}
+
+    def converges(self) -> bool:
+        """Whether its code calls `ctx.ready`; it must be the last of its job then, for nothing runs after ready."""
+        return False
 
     def start_speed(self) -> int:
         """Gives the speed limit to start with, in progress units a second; 0 is none, `set-speed` changes it."""

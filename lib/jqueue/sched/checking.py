@@ -16,7 +16,7 @@ from jqueue.errors import OpPrereqError, ParameterError
 from jqueue.jobs.description import check_name
 from jqueue.jobs.status import SUBMITTABLE_PRIORITIES
 from jqueue.locks.manager import LockManager
-from jqueue.locks.modes import normalise
+from jqueue.locks.modes import LockRequest, key_text, normalise
 from jqueue.opcodes.base import OpCode
 from jqueue.opcodes.registry import Registry
 
@@ -33,9 +33,12 @@ class CheckedJob:
     """OP_ID and parameters of each opcode."""
     size: int
     """Bytes that they are, packed."""
+    auto_finalize: bool
     auto_dismiss: bool
     unresolved: list[tuple[int, OpCode, str]]
     """Opcodes that lock files, each with its index and its path in the submission; see `resolve`."""
+    opcodes: list[OpCode]
+    """The opcodes themselves, if the job is in a group."""
 
     def resolve(self) -> None:
         """Looks up what the paths among the locks stand for; asks the file system, so not on the reactor thread.
@@ -45,6 +48,13 @@ class CheckedJob:
         for index, opcode, path in self.unresolved:
             opcode.resolve_locks(path)
             self.ops[index] = opcode.to_dict()
+
+    def locks(self) -> LockRequest:
+        """Unites the locks of its opcodes, which run one after the other."""
+        union = LockRequest()
+        for opcode in self.opcodes:
+            union = union.union(normalise(opcode.all_locks()))
+        return union
 
 
 class Checker:
@@ -66,8 +76,11 @@ class Checker:
         for name in ("auto_finalize", "auto_dismiss", "dry_run"):
             if not isinstance(options.get(name, False), bool):
                 raise ParameterError(f"options.{name}: true or false expected")
-        if options.get("group"):
-            raise ParameterError("options.group: this version has no groups; submit the jobs without one")
+        group = options.get("group")
+        if isinstance(group, str):
+            check_name(group, "options.group")
+        elif group is not None and not isinstance(group, bool):
+            raise ParameterError(f"options.group: true or a name expected, got {group!r:.60}")
 
     def check(
         self, jobs: Sequence[object], options: Mapping[str, object], *, any_priority: bool
@@ -85,6 +98,22 @@ class Checker:
             path = "" if len(jobs) == 1 else f"jobs[{index}]."
             checked.append((yield from self._check_job(job, path, options, any_priority)))
         return checked
+
+    def check_group(self, jobs: Sequence[CheckedJob]) -> Generator[None, None, None]:
+        """Checks that jobs can be in one group, whose members hold all their locks at the same time; a step a job.
+
+        @raise OpPrereqError: two of them cannot
+        """
+        together = self._locks.empty_twin()
+        for index, job in enumerate(jobs):
+            refusal = together.acquire(index, job.locks(), index)
+            if refusal is not None:
+                other = f"jobs[{refusal.holders[0]}]" if refusal.holders else "another job"
+                raise OpPrereqError(
+                    f"jobs[{index}]: it needs the lock {key_text(refusal.lock)} ({refusal.mode}), and so does {other}"
+                    " of its group, whose jobs run side by side; make them one job, or submit them without a group"
+                )
+            yield
 
     def _check_job(
         self, job: object, path: str, options: Mapping[str, object], any_priority: bool
@@ -105,17 +134,25 @@ class Checker:
         for key in ("auto_finalize", "auto_dismiss"):
             if not isinstance(merged.get(key, False), bool):
                 raise ParameterError(f"{path}{key}: true or false expected")
-        if merged.get("auto_finalize") is False:
-            raise ParameterError(f"{path}auto_finalize: this version finalizes every job by itself; leave it out")
         name = merged.get("name")
         if name is not None:
             check_name(name, f"{path}name")
+        grouped = bool(options.get("group"))
         checked = CheckedJob(
-            name if isinstance(name, str) else None, [], 0, bool(merged.get("auto_dismiss", False)), []
+            name=name if isinstance(name, str) else None,
+            ops=[],
+            size=0,
+            auto_finalize=bool(merged.get("auto_finalize", True)),
+            auto_dismiss=bool(merged.get("auto_dismiss", False)),
+            unresolved=[],
+            opcodes=[],
         )
         for index, op in enumerate(ops):
             where = f"{path}ops[{index}]"
             opcode = self._check_op(op, where, any_priority)
+            self._check_place(opcode, where, last=index == len(ops) - 1, deferred=grouped or not checked.auto_finalize)
+            if grouped:
+                checked.opcodes.append(opcode)
             if opcode.locks_paths():
                 checked.unresolved.append((index, opcode, where))
             else:
@@ -124,6 +161,18 @@ class Checker:
             checked.size += len(msgpack.packb(checked.ops[-1], default=repr))
             yield
         return checked
+
+    def _check_place(self, opcode: OpCode, path: str, *, last: bool, deferred: bool) -> None:
+        if deferred and opcode.has_dynamic_locks():
+            raise OpPrereqError(
+                f"{path}: {opcode.OP_ID} finds out its locks only when it runs, but a job that is finalised later"
+                " (auto_finalize false, or in a group) takes all its locks before it begins; finalise it automatically"
+            )
+        if opcode.converges() and not last:
+            raise OpPrereqError(
+                f"{path}: {opcode.OP_ID} converges and goes on until it is told to end, so it must be the last opcode;"
+                " submit what follows as a job that depends on this one"
+            )
 
     def _check_op(self, op: object, path: str, any_priority: bool) -> OpCode:
         opcode = self._registry.restore(op, path)

@@ -1,17 +1,18 @@
 """Edits: the one way in which a job changes (see doc/design/core.md).
 
-Copy, change the copy, journal the difference, publish the copy once it is synced.
+Copy, change the copy, journal the difference, publish the copy once it is synced; several jobs at once likewise, in one
+record, so that no crash comes between.
 What a change means (a status, a cancel) is decided by the callers.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 import msgpack
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -76,12 +77,7 @@ class Edits:
                 return None
 
             def publish(_sequence: int) -> None:
-                self._table.put(after)
-                try:
-                    self._published(before, after)
-                except Exception:
-                    # Whoever made the change must go on, or the job would never move again.
-                    self._log.failure("What follows from a change of job {job_id} failed", job_id=job_id)
+                self._publish([(before, after)])
                 done.callback(value)
 
             synced = self._journal.append(msgpack.packb(["update", job_id, update]), refusable=refusable)
@@ -89,6 +85,72 @@ class Edits:
 
         self._take(job_id, turn)
         return done
+
+    def edit_all(
+        self, job_ids: Sequence[int], change: Callable[[list[_QueuedJob]], T], *, refusable: bool = False
+    ) -> Deferred[T]:
+        """Changes several jobs in one record.
+
+        @param job_ids: at least one
+        @param change: called with copies of those that are in memory, in the order of their ids here, once earlier
+            edits of all of them are published
+        @param refusable: as for `edit`
+        @return: as for `edit`; they are published in that order
+        """
+        done: Deferred[T] = Deferred()
+        released: list[Deferred[None]] = []
+
+        def turn() -> Deferred[None]:
+            mine: Deferred[None] = Deferred()
+            released.append(mine)
+            if len(released) == len(job_ids):
+                self._edit_all(job_ids, change, refusable).addBoth(end)
+            return mine
+
+        def end(result: T | Failure) -> None:
+            # As for one job: whoever asked goes on before the next edit.
+            if isinstance(result, Failure):
+                done.errback(result)
+            else:
+                done.callback(result)
+            for one in released:
+                one.callback(None)
+
+        for job_id in job_ids:
+            self._take(job_id, turn)
+        return done
+
+    def _edit_all(
+        self, job_ids: Sequence[int], change: Callable[[list[_QueuedJob]], T], refusable: bool
+    ) -> Deferred[T]:
+        found = [self._table.get(job_id) for job_id in job_ids]
+        versions = [(before, before.copy()) for before in found if before is not None]
+        try:
+            value = change([after for _before, after in versions])
+            diffs = [packing.diff(before, after) for before, after in versions]
+        except Exception:
+            return fail(Failure())
+        changed = [version for version, diff in zip(versions, diffs, strict=True) if diff]
+        if not changed:
+            return succeed(value)
+        updates = [[version[1].id, diff] for version, diff in zip(versions, diffs, strict=True) if diff]
+
+        def publish(_sequence: int) -> T:
+            self._publish(changed)
+            return value
+
+        synced = self._journal.append(msgpack.packb(["updates", updates]), refusable=refusable)
+        return synced.addCallback(publish)
+
+    def _publish(self, versions: Sequence[tuple[_QueuedJob, _QueuedJob]]) -> None:
+        for _before, after in versions:
+            self._table.put(after)
+        for before, after in versions:
+            try:
+                self._published(before, after)
+            except Exception:
+                # Whoever made the change must go on, or the job would never move again.
+                self._log.failure("What follows from a change of job {job_id} failed", job_id=after.id)
 
     def record(self, job_id: int, make: Callable[[_QueuedJob | None], bytes | None]) -> Deferred[bool]:
         """Journals a record about a job in the order of its edits.

@@ -43,6 +43,7 @@ class Execution:
         self,
         job: _QueuedJob,
         opcode: OpCode,
+        index: int,
         *,
         clock: IReactorTime,
         wall: Callable[[], float],
@@ -53,26 +54,31 @@ class Execution:
         make_context: MakeContext,
         post: Callable[[Callable[[], None]], None],
         parked: Callable[[Execution], None],
+        converged: Callable[[Execution], None],
     ) -> None:
         """Makes it; nothing runs yet.
 
         @param job: the published version
-        @param opcode: its current opcode
+        @param opcode: one of its opcodes
+        @param index: which one
         @param wall: the wall time in seconds
         @param post: has a function called on the reactor thread, from any thread
         @param parked: told, on the reactor thread, that the code has stopped at a pause point
+        @param converged: told, on the reactor thread, that the code has converged
         """
         self.job_id = job.id
-        self.index = outcome.current(job)
+        self.index = index
         self.opcode = opcode
         self.since = clock.seconds()
         self.progress: tuple[int, int, str] | None = None
         self.holds_slot = True
         self.parked = False
         """Whether the code has stopped at a pause point."""
+        self.converged = False
+        """Whether the code has converged: until it is told to come to its end it needs no slot."""
         self.in_line = False
         """Whether it is on the heap for a slot."""
-        self.control = Control(lambda: post(lambda: parked(self)))
+        self.control = Control(lambda: post(lambda: parked(self)), lambda: post(lambda: converged(self)))
         self.control.set_speed(job.speed or opcode.start_speed())
         self.children = 0
         self._clock = clock
@@ -81,12 +87,19 @@ class Execution:
         self._logs = logs
         self._workers = workers
         self._submit_children = submit_children
-        self.attempt = job.ops[self.index].attempt + (job.phase == PHASE_WORK)
+        self.deferred = job.deferred
+        self._is_last = index == len(job.ops) - 1
+        self.attempt = job.ops[index].attempt + (job.phase == PHASE_WORK)
         """The number, from 1, of the attempt that is about to start or runs, or that is committed or undone."""
         self._unwritten: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._time_left: float | None = None
         self.context = make_context(self, job)
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the code has converged and was not told to come to its end: it works without a slot."""
+        return self.converged and self.control.told is None
 
     def log_serial(self) -> int:
         """The serial that the job's log has reached."""
@@ -124,15 +137,31 @@ class Execution:
         if counts and self._time_left is not None:
             self._timer = self._clock.callLater(max(self._time_left, 0), self.control.stop, TIMEOUT)
 
+    async def prepare(self) -> Outcome | None:
+        """Runs `prepare`.
+
+        @return: why it refuses, if it does
+        """
+        try:
+            await self._perform(lambda: self.opcode.prepare(self.context))
+        except JobCanceled:
+            return outcome.canceled()
+        except Exception as problem:
+            return outcome.error(problem)
+        return None
+
     async def call_back(self, function: Callable[[Context], None], stored: Outcome) -> Outcome:
         """Runs `commit` or `abort`.
 
         @param stored: the outcome that was decided
         @return: the same, or an error if the callback raised
+        @raise ShuttingDown: the daemon stops before it is done; the next start runs it again
         """
         try:
             await self._perform(lambda: function(self.context))
         except Exception as problem:
+            if self.control.stop_reason == SHUTDOWN and isinstance(problem, (JobCanceled, ShuttingDown)):
+                raise ShuttingDown() from problem
             text = outcome.shortened(f"{self.opcode.OP_ID} could not {function.__name__} its work: {problem}")
             await self._logs.add(self.job_id, self.index, [(self._wall(), "message", text)])
             return outcome.error(OpExecError(text))
@@ -148,7 +177,10 @@ class Execution:
 
     def _exec(self) -> object:
         result = self.opcode.exec(self.context)
-        self.opcode.prepare(self.context)
+        if self._is_last:
+            self.control.wait_pause()  # a pause that came too late for the code itself still counts
+        if not self.deferred:
+            self.opcode.prepare(self.context)
         return result
 
     # What it ended with
@@ -168,7 +200,9 @@ class Execution:
 
     def _failed(self, problem: Exception) -> Outcome:
         retries = self.opcode.retries or {}
-        if self.attempt >= retries.get("attempts", 1) or self.control.stop_reason in (CANCEL, SHUTDOWN):
+        # What has converged cannot go back to work: nothing leads from ready to running.
+        last = self.converged or self.attempt >= retries.get("attempts", 1)
+        if last or self.control.stop_reason in (CANCEL, SHUTDOWN):
             return outcome.error(problem)
         return outcome.retry(problem, self._wall() + _delay(retries, self.attempt))
 

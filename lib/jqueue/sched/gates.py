@@ -28,6 +28,7 @@ DEPENDENCY = "dependency"
 TIME = "not_before"
 RETRY = "retry"
 PAUSE = "paused"
+GROUP = "group"
 LOOKUP = "lookup"
 BROKEN = "broken"
 
@@ -91,7 +92,9 @@ class Gates:
         """
         if job.paused:
             return Wait(PAUSE, "it is paused; `jqueue resume` lets it go on", self._clock.seconds(), shown=False)
-        return self._check_dependencies(job.id, opcode.depends) or self._check_time(job, opcode)
+        # What deferred jobs depend on is settled before they take their locks, all at once.
+        depends = None if job.deferred else opcode.depends
+        return self.check_dependencies(job.id, depends) or self._check_time(job, opcode)
 
     def finished(self, job_id: int) -> None:
         """Wakes the jobs that wait for one that has ended."""
@@ -107,7 +110,11 @@ class Gates:
         if timer is not None and timer.active():
             timer.cancel()
 
-    def _check_dependencies(self, job_id: int, depends: Sequence[Sequence[Any]] | None) -> Wait | End | None:
+    def check_dependencies(self, job_id: int, depends: Sequence[Sequence[Any]] | None) -> Wait | End | None:
+        """Looks whether what a job depends on has come to its end.
+
+        @return: as for `check`
+        """
         if not depends:
             return None
         result = self.dependencies.check(job_id, depends, self._archived.get(job_id, {}))
@@ -120,7 +127,7 @@ class Gates:
                 if job_id not in self._not_looked_up:
                     self._look_up(job_id, result)
                 if result.dep_id in self._archived.get(job_id, {}):  # answered at once
-                    return self._check_dependencies(job_id, depends)
+                    return self.check_dependencies(job_id, depends)
                 text = f"job {result.dep_id} is looked up in the archive"
                 if (failure := self._not_looked_up.get(job_id)) is not None:
                     text += f", which failed and is tried again: {failure.getErrorMessage()}"

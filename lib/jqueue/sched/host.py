@@ -45,7 +45,9 @@ class Host:
     def lifecycle(self, job: _QueuedJob) -> str:
         """The lifecycle state of a job, with what only the running daemon knows."""
         execution = self.executions.get(job.id)
-        return lifecycle(job, paused_now=execution is not None and execution.parked)
+        if execution is None:
+            return lifecycle(job)
+        return lifecycle(job, paused_now=execution.parked, ready=execution.converged)
 
     def log_serial(self, job: _QueuedJob) -> int:
         """The serial of the last entry in a job's log; what is published of a running job is behind."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from jqueue.errors import GenericError, OpExecError, encode
 from jqueue.jobs.job import CANCELED_TEXT, _QueuedJob
-from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING, PHASE_DONE, PHASE_WORK
+from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING, PHASE_PREPARING, PHASE_WAITING, PHASE_WORK
 from jqueue.jobs.opcode import Outcome, Timestamp, _QueuedOpCode, split_timestamp
 from jqueue.jobs.status import CANCELED, CANCELING, ERROR, FINALIZED, QUEUED, RUNNING, SUCCESS, WAITING
 from jqueue.jobs.storable import storable
@@ -81,7 +81,12 @@ def current(job: _QueuedJob) -> int:
 
 def retry_at(op: _QueuedOpCode) -> float | None:
     """The wall time before which an opcode is not tried again, if it is to be tried again."""
-    return op.outcome[2] if op.outcome is not None and op.outcome[0] == _RETRY else None
+    return op.outcome[2] if op.outcome is not None and is_retried(op) else None
+
+
+def is_retried(op: _QueuedOpCode) -> bool:
+    """Whether the last attempt at an opcode is to be followed by another."""
+    return op.outcome is not None and op.outcome[0] == _RETRY
 
 
 def mark_waiting(draft: _QueuedJob, now: float) -> bool:
@@ -89,7 +94,7 @@ def mark_waiting(draft: _QueuedJob, now: float) -> bool:
 
     @return: whether the job can still run
     """
-    if draft.final or draft.CalcStatus() == CANCELING:
+    if draft.phase != PHASE_WORK or draft.final or draft.CalcStatus() == CANCELING:
         return False
     op = draft.ops[current(draft)]
     if op.status == QUEUED:
@@ -104,9 +109,9 @@ def mark_running(draft: _QueuedJob, now: float, *, stopping: bool) -> bool:
     @param stopping: whether nothing is started any more
     @return: whether it may: false if the job was cancelled, or paused, in the meantime
     """
-    if draft.CalcStatus() == CANCELING:
-        finish(draft, canceled(), now)
-    if draft.final or draft.paused or stopping:
+    if draft.phase == PHASE_WORK and draft.CalcStatus() == CANCELING:
+        conclude(draft, canceled(), now, has_callbacks=False)
+    if draft.phase != PHASE_WORK or draft.final or draft.paused or stopping:
         return False
     op = draft.ops[current(draft)]
     when = split_timestamp(now)
@@ -135,11 +140,36 @@ def conclude(draft: _QueuedJob, outcome: Outcome, now: float, *, has_callbacks: 
     op = draft.ops[current(draft)]
     if op.status == CANCELING:
         outcome = canceled()
+    if draft.deferred and outcome[0] != _RETRY:
+        return defer(draft, outcome, now)
     if not has_callbacks:
         return finish(draft, outcome, now)
     op.outcome = outcome
     draft.phase = PHASE_COMMITTING if outcome[0] == _SUCCESS else PHASE_ABORTING
     return draft.phase
+
+
+def defer(draft: _QueuedJob, outcome: Outcome, now: float) -> str:
+    """Keeps what an opcode of a deferred job has ended with, until the whole job, or its group, has ended.
+
+    @return: the phase the job is in now
+    """
+    op = draft.ops[current(draft)]
+    op.outcome = outcome
+    if outcome[0] != _SUCCESS:
+        draft.phase = PHASE_ABORTING
+    elif op is draft.ops[-1]:
+        draft.phase = PHASE_WAITING
+    else:
+        op.outcome = None
+        op.status, op.result, op.end_timestamp = SUCCESS, outcome[1], split_timestamp(now)
+        draft.phase = PHASE_WORK
+    return draft.phase
+
+
+def refuse(draft: _QueuedJob, outcome: Outcome, now: float) -> None:
+    """Notes that a deferred job must not be committed; a cancel that was noted is stronger."""
+    defer(draft, canceled() if draft.ops[current(draft)].status == CANCELING else outcome, now)
 
 
 def finish(draft: _QueuedJob, outcome: Outcome, now: float) -> str:
@@ -151,6 +181,8 @@ def finish(draft: _QueuedJob, outcome: Outcome, now: float) -> str:
     canceling = op.status == CANCELING
     if canceling and outcome[0] == _RETRY:
         outcome = canceled()
+        if draft.deferred:
+            return defer(draft, outcome, now)
     kind, value = outcome[0], outcome[1]
     draft.phase = PHASE_WORK
     op.outcome = None
@@ -190,7 +222,11 @@ def fail(draft: _QueuedJob, problem: GenericError, now: float) -> None:
     if not draft.final:
         op = draft.ops[current(draft)]
         _start(draft, op, split_timestamp(now))
-        finish(draft, canceled() if op.status == CANCELING else error(problem), now)
+        ended = canceled() if op.status == CANCELING else error(problem)
+        if draft.deferred and not is_decided(draft):
+            defer(draft, ended, now)
+        else:
+            finish(draft, ended, now)
 
 
 def cancel(draft: _QueuedJob, now: float, *, code_runs: bool) -> tuple[bool, str]:
@@ -199,11 +235,49 @@ def cancel(draft: _QueuedJob, now: float, *, code_runs: bool) -> tuple[bool, str
     @param code_runs: whether a worker runs code of it, be it only to declare its locks
     @return: as `_QueuedJob.Cancel`
     """
+    if draft.deferred:
+        return _cancel_deferred(draft, code_runs=code_runs)
     done, text = (True, "") if draft.CalcStatus() == CANCELING else draft.Cancel()
     if done and not code_runs and not draft.final:
         finish(draft, canceled(), now)
         text = f"Job {draft.id} canceled"
     return done, text
+
+
+def _cancel_deferred(draft: _QueuedJob, *, code_runs: bool) -> tuple[bool, str]:
+    op = draft.ops[current(draft)]
+    if draft.phase == PHASE_COMMITTING:
+        return False, f"Job {draft.id} is being committed; it is too late to cancel it"
+    if is_decided(draft):
+        return op.status == CANCELING, f"Job {draft.id} is being undone"
+    if code_runs and op.status == RUNNING and not draft._is_stoppable(op):
+        return False, ""
+    give_up(draft, code_runs=code_runs)
+    return True, f"Job {draft.id} will be canceled"
+
+
+def give_up(draft: _QueuedJob, *, code_runs: bool) -> None:
+    """Cancels a deferred job whatever it does, but for one whose end is decided; it is undone when no code runs.
+
+    @param code_runs: as for `cancel`
+    """
+    if is_decided(draft):
+        return
+    op = draft.ops[current(draft)]
+    draft.paused = False
+    if op.status in (QUEUED, WAITING):
+        draft.MarkUnfinishedOps(CANCELING, None)
+    op.status = CANCELING
+    if not code_runs:
+        op.outcome = canceled()
+        draft.phase = PHASE_ABORTING
+
+
+def is_decided(job: _QueuedJob) -> bool:
+    """Whether it is decided how a job ends, so that only commits or aborts are still to come."""
+    if job.phase != PHASE_ABORTING:
+        return job.phase == PHASE_COMMITTING or job.final
+    return not is_retried(job.ops[current(job)])
 
 
 def note_cancel(draft: _QueuedJob, now: float, *, code_runs: bool) -> None:
@@ -213,6 +287,9 @@ def note_cancel(draft: _QueuedJob, now: float, *, code_runs: bool) -> None:
 
     @param code_runs: as for `cancel`
     """
+    if draft.deferred:
+        give_up(draft, code_runs=code_runs)
+        return
     done, _text = cancel(draft, now, code_runs=code_runs)
     if done:
         return
@@ -230,9 +307,13 @@ def recover(draft: _QueuedJob, now: float, *, restartable: bool, has_callbacks: 
     @param restartable: whether its current opcode may be run again from its start
     @param has_callbacks: whether its current opcode has to be undone first
     """
-    if draft.phase in (PHASE_COMMITTING, PHASE_ABORTING, PHASE_DONE):
+    if draft.final:
         return
     op = draft.ops[current(draft)]
+    if draft.phase == PHASE_PREPARING and op.status == CANCELING:
+        defer(draft, canceled(), now)
+    if draft.phase != PHASE_WORK:
+        return
     if op.status == WAITING:
         op.status = QUEUED
     elif op.status == CANCELING:

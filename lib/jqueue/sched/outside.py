@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from jqueue.errors import StateError
+from jqueue.errors import JobLost, StateError
 from jqueue.events.joblog import Entry
 from jqueue.jobs.job import Queue, _QueuedJob
 from jqueue.sched.execution import MakeContext
@@ -88,3 +88,19 @@ def job_in(found: Loaded, job_id: int) -> _QueuedJob | None:
     if isinstance(job, StateError):
         raise job
     return job
+
+
+def archived_status(history: History, job_id: int) -> Deferred[str | None]:
+    """Looks up how a job has ended that the queue does not know any more; None if it is nowhere."""
+
+    def status(found: Loaded) -> str | None:
+        job = job_in(found, job_id)
+        # A file of an unfinished job that is not in the queue is of no use: nobody will ever finish it.
+        return job.CalcStatus() if job is not None and job.final else None
+
+    return history.load([job_id]).addCallback(status)
+
+
+def lost(job_id: int) -> JobLost:
+    """The error for a job that is nowhere."""
+    return JobLost(f"There is no job {job_id}, neither in the queue nor in the archive; `jqueue list` shows the ids")

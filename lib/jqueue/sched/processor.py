@@ -13,23 +13,24 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jqueue.errors import GenericError, JobCanceled, JobLost, OpPrereqError, ShuttingDown, StoreFailed
+from jqueue.errors import GenericError, JobLost, ShuttingDown, StoreFailed
 from jqueue.jobs.job import _QueuedJob
-from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING, PHASE_WORK
-from jqueue.jobs.opcode import Outcome
+from jqueue.jobs.lifecycle import PHASE_WORK
 from jqueue.jobs.status import CANCELING, WAITING
 from jqueue.locks.manager import LockManager
-from jqueue.locks.modes import LockRequest, normalise
 from jqueue.opcodes.base import OpCode
 from jqueue.opcodes.registry import Registry
 from jqueue.sched import outcome
+from jqueue.sched.claims import Claims
 from jqueue.sched.edits import Edits
 from jqueue.sched.execution import Execution
-from jqueue.sched.gates import BROKEN, LOCK, Gates, Wait
+from jqueue.sched.gates import BROKEN, GROUP, End, Gates, Wait
+from jqueue.sched.groups import Group, Groups, awaits_turn
 from jqueue.sched.ready import ReadyHeap
+from jqueue.sched.runner import MakeExecution, Runner, next_opcode
+from jqueue.sched.running import Running
 from jqueue.sched.slots import Slots
 from jqueue.sched.table import JobTable
-from jqueue.workers.control import SHUTDOWN
 
 _SLICE = 0.002  # seconds of work before the reactor gets to look at its sockets again
 
@@ -52,16 +53,16 @@ class Processor:
         registry: Registry,
         slots: Slots,
         may_start: Callable[[], bool],
-        make_execution: Callable[[_QueuedJob, OpCode], Execution],
+        make_execution: MakeExecution,
         released: Callable[[Execution], None],
-        parked_or_went_on: Callable[[_QueuedJob], None],
+        moved: Callable[[_QueuedJob, bool], None],
     ) -> None:
         """Makes it; nothing runs before `start`.
 
         @param wall: wall time in seconds
         @param gates: what a job may have to wait for besides locks
         @param released: told of each execution that has ended
-        @param parked_or_went_on: told of each job whose code stops at a pause point, or goes on from there
+        @param moved: see `Running`
         @param may_start: whether opcodes may be started now (the disk is not full)
         """
         self._clock = clock
@@ -69,19 +70,59 @@ class Processor:
         self._table = table
         self._edits = edits
         self._ready = ready
-        self._locks = locks
         self._gates = gates
-        self._registry = registry
         self._slots = slots
         self._may_start = may_start
+        self._registry = registry
         self._make_execution = make_execution
         self._released = released
-        self._parked_or_went_on = parked_or_went_on
+        self.parked: dict[int, Wait] = {}
+        self.running = Running(
+            table=table,
+            slots=slots,
+            note_idle=self._note_idle,
+            slot_freed=self.look,
+            want_slot=self._want_slot,
+            moved=moved,
+        )
+        self.executions = self.running.executions
+        self.groups = Groups(
+            clock=clock,
+            wall=wall,
+            table=table,
+            edits=edits,
+            ready=ready,
+            locks=locks,
+            registry=registry,
+            runs=self.executions.__contains__,
+            line_up=self._line_up,
+        )
+        self.claims = Claims(
+            clock=clock,
+            wall=wall,
+            table=table,
+            edits=edits,
+            ready=ready,
+            locks=locks,
+            gates=gates,
+            groups=self.groups,
+            registry=registry,
+            wake_members=self._wake_members,
+        )
+        self._runner = Runner(
+            wall=wall,
+            table=table,
+            edits=edits,
+            groups=self.groups,
+            registry=registry,
+            make_execution=make_execution,
+            code_ended=self.running.free_slot,
+            replaced=self._replaced,
+        )
         self._pump_call: IDelayedCall | None = None
         self._running = False
-        self.executions: dict[int, Execution] = {}
-        self.parked: dict[int, Wait] = {}
-        self._declared: dict[int, LockRequest] = {}
+        self._ending = False
+        self._left: list[int] = []
         self._idle_waiters: list[Deferred[None]] = []
 
     # From outside
@@ -89,11 +130,19 @@ class Processor:
     def start(self) -> None:
         """Starts opcodes from now on."""
         self._running = True
+        left, self._left = self._left, []
+        for job_id in left:
+            self._line_up(job_id)
         self.look()
 
-    def stop(self) -> None:
-        """Starts no more opcodes."""
+    def stop(self, *, callbacks_too: bool = False) -> None:
+        """Starts no more opcodes; what has ended may still be committed or undone.
+
+        @param callbacks_too: start nothing at all
+        """
+        self._ending = not callbacks_too
         self._running = False
+        self.look()
 
     def when_idle(self) -> Deferred[None]:
         """Fires once no opcode is being worked on."""
@@ -114,6 +163,11 @@ class Processor:
         if self.parked.pop(job_id, None) is not None:
             self._line_up(job_id)
 
+    def wake_owner(self, owner: int) -> None:
+        """Has whoever waits for locks in the name of an owner looked at again."""
+        group = self.groups.with_id(owner)
+        self.wake(owner if group is None or group.asker is None else group.asker)
+
     def _line_up(self, job_id: int) -> None:
         job = self._table.get(job_id)
         if job is not None and not job.final:
@@ -124,61 +178,40 @@ class Processor:
         if self._pump_call is None:
             self._pump_call = self._clock.callLater(0, self._pump)
 
-    def code_parked(self, execution: Execution) -> None:
-        """Takes the slot of running code that has stopped at a pause point; its locks stay."""
-        if execution.holds_slot and self.executions.get(execution.job_id) is execution:
-            if not execution.control.paused:  # resumed while the message was on its way
-                execution.control.go_on()
-                return
-            execution.parked = True
-            execution.count_time(False)
-            self._locks.set_idle(execution.job_id, True)
-            self._free_slot(execution)
-            job = self._table.get(execution.job_id)
-            if job is not None:
-                self._parked_or_went_on(job)
-
     def hold(self, job_id: int) -> None:
         """Has the code of a paused job stop at its next pause point; without code it leaves the line for a lock."""
-        execution = self.executions.get(job_id)
-        if execution is not None:
-            execution.control.pause(True)
-        else:
+        if not self.running.hold(job_id):
             self.wake(job_id)
 
     def resume(self, job_id: int) -> None:
         """Lets a job that was paused go on, running code as soon as it has a slot again."""
-        execution = self.executions.get(job_id)
-        if execution is None:
+        if not self.running.resume(job_id):
             self.wake(job_id)
-            return
-        execution.control.pause(False)
-        job = self._table.get(job_id)
-        if execution.parked and not self._running and job is not None:
-            self._unpark_code(execution, job)  # nothing is taken from the heap any more
-        elif execution.parked and not execution.in_line and job is not None:
-            execution.in_line = True
-            self.enqueue(job_id, job.CalcPriority())
 
     def published(self, before: _QueuedJob, after: _QueuedJob) -> None:
         """Acts on a new version of a job."""
         was_in_line = after.id not in self.parked and after.id not in self.executions
-        if after.final:
-            self._locks.withdraw(after.id)
-            self._gates.forget(after.id)
-            self.parked.pop(after.id, None)
-            self._declared.pop(after.id, None)
+        if after.CalcStatus() == CANCELING and before.CalcStatus() != CANCELING:
+            self.running.cancel(before, after)
+        if after.final or awaits_turn(after):
+            self._leave_line(after.id)
         elif after.id in self.parked and after.CalcStatus() == CANCELING:
             # It was parked for the locks that it had declared while the cancel was on its way to the disk.
             self._end(after.id, None)
         elif before.CalcPriority() != after.CalcPriority():
-            priority = after.CalcPriority()
             if after.id in self.parked:
-                self._locks.rerank(after.id, self._ready.rank(after.id, priority))
+                self.claims.rerank(after)
             elif was_in_line:
-                self.enqueue(after.id, priority)
+                self.enqueue(after.id, after.CalcPriority())
+        self.groups.changed(before, after)
         if was_in_line:
             self._ready.sweep(self.in_line)
+
+    def _leave_line(self, job_id: int) -> None:
+        """Ends the waiting of a job that takes nothing more up."""
+        self._gates.forget(job_id)
+        self.parked.pop(job_id, None)
+        self.claims.forget(job_id)
 
     def in_line(self, rank: int, job_id: int) -> bool:
         """Whether an entry of the heap is not stale: the job is to be looked at, or its code wants its slot back."""
@@ -189,14 +222,17 @@ class Processor:
         if execution is not None:
             return execution.in_line
         # A job that is still packed has not been changed, so it has no other rank.
-        return isinstance(job, bytes) or self._ready.rank(job_id, job.CalcPriority()) == rank
+        return isinstance(job, bytes) or (
+            self._ready.rank(job_id, job.CalcPriority()) == rank
+            and (not awaits_turn(job) or self.groups.has_turn(job_id))
+        )
 
     # What is next
 
     def _pump(self) -> None:
         self._pump_call = None
         deadline = self._clock.seconds() + _SLICE
-        while self._running and self._slots.free > 0 and self._ready and self._may_start():
+        while (self._running or self._ending) and self._slots.free > 0 and self._ready and self._may_start():
             if self._clock.seconds() > deadline:
                 self.look()
                 return
@@ -204,53 +240,42 @@ class Processor:
             job = self._table.get(job_id) if self.in_line(rank, job_id) else None
             execution = self.executions.get(job_id)
             if job is not None and execution is not None:
-                self._unpark_code(execution, job)
+                self.running.go_on(execution, job)
+            elif job is not None and not self._running and not awaits_turn(job):
+                self._left.append(job_id)
             elif job is not None:
                 self._consider(job, rank)
 
-    def _unpark_code(self, execution: Execution, job: _QueuedJob) -> None:
-        execution.in_line = False
-        if execution.parked and not job.paused:
-            execution.parked = False
-            execution.holds_slot = True
-            execution.count_time(True)
-            self._slots.taken += 1
-            self._locks.set_idle(job.id, False)
-            execution.control.go_on()
-            self._parked_or_went_on(job)
-
     def _consider(self, job: _QueuedJob, rank: int) -> None:
-        index = outcome.current(job)
         try:
+            index = next_opcode(job)
             opcode = self._registry.restore(job.ops[index].input, f"ops[{index}]")
-            locks = self._wanted(job.id, opcode)
+            wait = self._wait_for_gates(job, opcode) or self.claims.ask(job, opcode, rank)
         except GenericError as problem:
             self._end(job.id, problem)
             return
-        if job.phase == PHASE_WORK:
-            gate = self._gates.check(job, opcode)
-            if isinstance(gate, Wait):
-                # If a lock has just woken it, the next in line must be woken in its place.
-                self._locks.withdraw(job.id)
-                self._park(job, gate)
-                return
-            if gate is not None:
-                self._end(job.id, gate.problem)
-                return
-        refusal = self._locks.acquire(job.id, locks, rank) if locks else None
-        if refusal is not None:
-            self._park(job, Wait(LOCK, str(refusal), self._clock.seconds()))
-            return
-        self._start(job, opcode)
+        if isinstance(wait, Wait):
+            self._park(job, wait)
+        elif isinstance(wait, End):
+            self._end(job.id, wait.problem)
+        else:
+            self._start(job, opcode, index)
 
-    def _wanted(self, job_id: int, opcode: OpCode) -> LockRequest:
-        wanted = normalise(opcode.all_locks())
-        declared = self._declared.get(job_id)
-        return wanted if declared is None else wanted.union(declared)
+    def _wait_for_gates(self, job: _QueuedJob, opcode: OpCode) -> Wait | End | None:
+        gate = self._gates.check(job, opcode) if job.phase == PHASE_WORK else None
+        if gate is not None:
+            self.claims.ask_no_more(job.id)
+        return gate
+
+    def _wake_members(self, group: Group) -> None:
+        for job_id in group.members:
+            wait = self.parked.get(job_id)
+            if wait is not None and wait.kind == GROUP:
+                self.wake(job_id)
 
     def _park(self, job: _QueuedJob, wait: Wait) -> None:
         self.parked[job.id] = wait
-        if wait.shown and job.CalcStatus() != WAITING:
+        if wait.shown and job.phase == PHASE_WORK and job.CalcStatus() != WAITING:
             self._edits.edit(job.id, lambda draft: outcome.mark_waiting(draft, self._wall())).addErrback(
                 self._edit_failed, job.id
             )
@@ -271,24 +296,28 @@ class Processor:
 
     # Running it
 
-    def _start(self, job: _QueuedJob, opcode: OpCode) -> None:
+    def _start(self, job: _QueuedJob, opcode: OpCode, index: int) -> None:
         try:
-            execution = self._make_execution(job, opcode)
+            execution = self._make_execution(job, opcode, index)
         except Exception as problem:  # an author's mistake in what the opcode says of itself
-            self._locks.release(job.id)
+            self.claims.release(job.id)
             self._end(job.id, outcome.as_generic(problem))
             return
-        self.executions[job.id] = execution
-        self._slots.taken += 1
-        Deferred.fromCoroutine(self._execute(execution, job.phase)).addErrback(self._broken, job.id)
+        self.running.add(execution)
+        if job.deferred:
+            self._note_idle(job.id)
+        Deferred.fromCoroutine(self._execute(execution, job)).addErrback(self._broken, job.id)
 
-    async def _execute(self, execution: Execution, phase: str) -> None:
-        keep_waiting = False
+    async def _execute(self, execution: Execution, job: _QueuedJob) -> None:
+        wait: Wait | None = None
         try:
-            if phase == PHASE_WORK and execution.opcode.has_dynamic_locks():
-                keep_waiting = not await self._declare(execution)
-            if not keep_waiting:
-                await self._run(execution, phase)
+            if awaits_turn(job):
+                await self._runner.call_back_all(execution, job)
+                return
+            if job.phase == PHASE_WORK and execution.opcode.has_dynamic_locks():
+                wait = await self.claims.declare(execution)
+            if wait is None:
+                await self._runner.run(execution, job.phase)
         except (StoreFailed, ShuttingDown, JobLost):
             raise
         except Exception as problem:
@@ -297,91 +326,32 @@ class Processor:
             ended = outcome.as_generic(problem)
             await self._edits.edit(execution.job_id, lambda draft: outcome.fail(draft, ended, self._wall()))
         finally:
-            self._release(execution, keep_waiting)
+            self._release(execution.job_id, wait)
 
-    async def _run(self, execution: Execution, phase: str) -> None:
-        job_id = execution.job_id
+    def _note_idle(self, job_id: int) -> None:
+        self.claims.note_idle(job_id, self.running.works)
 
-        def start(draft: _QueuedJob) -> bool:
-            return outcome.mark_running(draft, self._wall(), stopping=execution.control.stop_reason == SHUTDOWN)
+    def _want_slot(self, job: _QueuedJob) -> bool:
+        if self._running:
+            self.enqueue(job.id, job.CalcPriority())
+        return self._running
 
-        if phase == PHASE_WORK:
-            if not await self._edits.edit(job_id, start):
-                return
-            ended = await execution.run()
-            if not execution.opcode.has_callbacks():
-                # Its code has ended; while that is being synced, another may use the worker.
-                self._free_slot(execution)
-            phase = await self._edits.edit(job_id, lambda draft: self._conclude(draft, execution, ended))
-        if phase in (PHASE_COMMITTING, PHASE_ABORTING):
-            await self._call_back(execution, phase)
-
-    def _conclude(self, draft: _QueuedJob, execution: Execution, ended: Outcome) -> str:
-        draft.log_serial = execution.log_serial()
-        return outcome.conclude(draft, ended, self._wall(), has_callbacks=execution.opcode.has_callbacks())
-
-    async def _call_back(self, execution: Execution, phase: str) -> None:
-        job = self._table.get(execution.job_id)
-        stored = job.ops[execution.index].outcome if job is not None else None
-        if stored is None:
-            raise GenericError(f"Job {execution.job_id} has phase {phase}, but opcode {execution.index} has no outcome")
-        function = execution.opcode.commit if phase == PHASE_COMMITTING else execution.opcode.abort
-        ended = await execution.call_back(function, stored)
-
-        def change(draft: _QueuedJob) -> None:
-            draft.log_serial = execution.log_serial()
-            outcome.finish(draft, ended, self._wall())
-
-        await self._edits.edit(execution.job_id, change)
-
-    async def _declare(self, execution: Execution) -> bool:
-        """Has the opcode declare its locks.
-
-        @return: whether to go on: it holds all of them, or is not to run any more;
-            if not it is parked for the union, holding nothing
-        """
-        job_id = execution.job_id
-        if not await self._edits.edit(job_id, lambda draft: outcome.mark_waiting(draft, self._wall())):
-            return True
-        try:
-            declared = normalise(await execution.declare_locks())
-            impossible = self._locks.impossible(declared)
-            if impossible is not None:
-                raise OpPrereqError(impossible)
-        except Exception as error:
-            if isinstance(error, JobCanceled) and execution.control.stop_requested:
-                return True
-            problem = outcome.as_generic(error)
-            await self._edits.edit(job_id, lambda draft: outcome.fail(draft, problem, self._wall()))
-            return True
-        job = self._table.get(job_id)
-        if job is None or job.final or job.paused or execution.control.stop_requested:
-            return True
-        union = normalise(execution.opcode.all_locks()).union(declared)
-        refusal = self._locks.acquire(job_id, union, self._ready.rank(job_id, job.CalcPriority()))
-        if refusal is None:
-            return True
-        self._declared[job_id] = union
-        self.parked[job_id] = Wait(LOCK, str(refusal), self._clock.seconds())
-        return False
-
-    def _free_slot(self, execution: Execution) -> None:
-        if execution.holds_slot:
-            execution.holds_slot = False
-            self._slots.taken -= 1
-            self.look()
-
-    def _release(self, execution: Execution, keep_waiting: bool) -> None:
-        job_id = execution.job_id
-        execution.control.close()
+    def _replaced(self, execution: Execution, following: Execution) -> None:
         self._released(execution)
-        del self.executions[job_id]
-        self._free_slot(execution)
-        if not keep_waiting:
-            self._declared.pop(job_id, None)
-            self._locks.release(job_id)
+        self.running.replace(execution, following)
+
+    def _release(self, job_id: int, wait: Wait | None) -> None:
+        self._released(self.running.remove(job_id))
+        if wait is not None:
+            self.parked[job_id] = wait
+        else:
+            self.claims.release(job_id)
             self.parked.pop(job_id, None)
             self._line_up(job_id)
+        group = self.groups.with_id(job_id)
+        if group is not None:
+            self._note_idle(job_id)
+            self.groups.look_soon(group)
         self.look()
         if not self.executions:
             waiters, self._idle_waiters = self._idle_waiters, []
@@ -392,7 +362,7 @@ class Processor:
         self._log.error("Job {job_id} could not be run to its end: {failure}", job_id=job_id, failure=failure)
         if failure.check(StoreFailed, ShuttingDown):
             # Nothing can be recorded any more, and nothing runs that is not.
-            self.stop()
+            self.stop(callbacks_too=True)
         elif not failure.check(JobLost):
             # Its code may have run, and that could not be recorded: it must not run again.
             text = f"jqueue failed while it worked on this job ({failure.getErrorMessage()}); see the daemon's log"

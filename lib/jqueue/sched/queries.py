@@ -22,9 +22,8 @@ from jqueue.jobs.filters import compile_filter
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.rows import Row, RowStream
 from jqueue.jobs.status import QUEUED, RUNNING, WAITING
-from jqueue.sched.outside import History, job_in
+from jqueue.sched.outside import History, job_in, lost
 from jqueue.sched.table import FinishedRow, JobTable
-from jqueue.sched.verbs import lost
 
 _SLICE = 0.002  # seconds
 _CHUNK = 100  # jobs read back at once

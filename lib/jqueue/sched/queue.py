@@ -5,7 +5,6 @@ It puts the parts together and passes on what is published; each decision lives 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -13,7 +12,6 @@ import msgpack
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
-from jqueue import __version__
 from jqueue.config import Config
 from jqueue.errors import GenericError
 from jqueue.events.bus import Bus, Listener, Subscription
@@ -23,15 +21,19 @@ from jqueue.events.waiters import ChangeWaiters
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.rows import Row, RowStream
 from jqueue.locks.manager import LockManager
+from jqueue.locks.modes import key_of
 from jqueue.opcodes.base import OpCode
 from jqueue.opcodes.registry import Registry
 from jqueue.sched import submission
+from jqueue.sched.again import again
+from jqueue.sched.archiving import Archiving
 from jqueue.sched.checking import Checker
+from jqueue.sched.condition import condition
 from jqueue.sched.edits import Edits
 from jqueue.sched.execution import Execution
 from jqueue.sched.gates import Gates
 from jqueue.sched.host import Host
-from jqueue.sched.outside import Outside, job_in
+from jqueue.sched.outside import Outside, archived_status, job_in, lost
 from jqueue.sched.processor import Processor
 from jqueue.sched.queries import Queries
 from jqueue.sched.ready import ReadyHeap
@@ -41,8 +43,7 @@ from jqueue.sched.slots import Slots
 from jqueue.sched.snapshot import Identity
 from jqueue.sched.submission import Answer, Origin, Submission
 from jqueue.sched.table import JobTable
-from jqueue.sched.verbs import Verbs, again, lost
-from jqueue.store.interface import Loaded
+from jqueue.sched.verbs import Verbs, answered
 
 T = TypeVar("T")
 
@@ -67,7 +68,7 @@ class JobQueue:
         self.requests = Requests()
         self.identities: set[Identity] = set()
         self.bus = Bus()
-        self.lifecycle_events = LifecycleEvents(self.host.lifecycle, self.host.progress)
+        self.lifecycle_events = LifecycleEvents(self.bus, self.host.lifecycle, self.host.progress)
         self.waiters = ChangeWaiters()
         self.locks = self._make_locks()
         self._slots = Slots(config.workers.size)
@@ -75,21 +76,28 @@ class JobQueue:
             clock=outside.clock,
             wall=outside.wall,
             status_of=self.table.status,
-            archived_status=self._archived_status,
+            archived_status=lambda job_id: archived_status(outside.history, job_id),
             wake=self._wake,
         )
         self.processor = self._make_processor()
         self.host.executions = self.processor.executions
         self.submission = self._make_submission()
-        self.verbs = Verbs(
+        self.archiving = Archiving(
             clock=outside.clock,
             wall=outside.wall,
             table=self.table,
             edits=self.edits,
             journal=outside.journal,
-            processor=self.processor,
             history=outside.history,
             archived=self.lifecycle_events.dismissed,
+        )
+        self.verbs = Verbs(
+            wall=outside.wall,
+            table=self.table,
+            edits=self.edits,
+            processor=self.processor,
+            archiving=self.archiving,
+            state=self.host.lifecycle,
         )
         self.queries = Queries(
             clock=outside.clock, table=self.table, history=outside.history, logs=self.logs, waiters=self.waiters
@@ -107,9 +115,9 @@ class JobQueue:
 
     def _make_locks(self) -> LockManager:
         settings = self._config.locks
-        capacities = {_lock_key(text): units for text, units in settings.capacities.items()}
+        capacities = {key_of(text): units for text, units in settings.capacities.items()}
         return LockManager(
-            self._outside.clock, capacities=capacities, max_bypass=settings.max_bypass, on_wake=self._wake
+            self._outside.clock, capacities=capacities, max_bypass=settings.max_bypass, on_wake=self._wake_owner
         )
 
     def _make_processor(self) -> Processor:
@@ -126,7 +134,7 @@ class JobQueue:
             may_start=lambda: not self._outside.journal.full,
             make_execution=self._make_execution,
             released=self._released,
-            parked_or_went_on=self.lifecycle_events.stopped_or_went_on,
+            moved=self._moved,
         )
 
     def _make_submission(self) -> Submission:
@@ -148,10 +156,14 @@ class JobQueue:
     def _wake(self, job_id: int) -> None:
         self.processor.wake(job_id)
 
-    def _make_execution(self, job: _QueuedJob, opcode: OpCode) -> Execution:
+    def _wake_owner(self, owner: int) -> None:
+        self.processor.wake_owner(owner)
+
+    def _make_execution(self, job: _QueuedJob, opcode: OpCode, index: int) -> Execution:
         return Execution(
             job,
             opcode,
+            index,
             clock=self._outside.clock,
             wall=self._outside.wall,
             edits=self.edits,
@@ -160,7 +172,8 @@ class JobQueue:
             submit_children=self._submit_children,
             make_context=self._outside.make_context,
             post=self._outside.post,
-            parked=self.processor.code_parked,
+            parked=self.processor.running.parked,
+            converged=self.processor.running.converged,
         )
 
     def _released(self, execution: Execution) -> None:
@@ -178,7 +191,11 @@ class JobQueue:
             self.gates.finished(after.id)
             self.logs.forget(after.id)
             if after.auto_dismiss:
-                self.verbs.archive([after.id]).addErrback(self._log_failure, "archive a job by itself")
+                self.archiving.archive([after.id]).addErrback(self._log_failure, "archive a job by itself")
+
+    def _moved(self, job: _QueuedJob, converged: bool) -> None:
+        self.lifecycle_events.moved(job, converged)
+        self._tell(job)
 
     def _durable(self, job_id: int, packed: bytes) -> None:
         self.table.add_packed(job_id, packed)
@@ -200,14 +217,6 @@ class JobQueue:
 
     def _log_failure(self, failure: object, what: str) -> None:
         self._log.error("Could not {what}: {failure}", what=what, failure=failure)
-
-    def _archived_status(self, job_id: int) -> Deferred[str | None]:
-        def status(found: Loaded) -> str | None:
-            job = job_in(found, job_id)
-            # A file of an unfinished job that is not in the queue is of no use: nobody will ever finish it.
-            return job.CalcStatus() if job is not None and job.final else None
-
-        return self._outside.history.load([job_id]).addCallback(status)
 
     def _refusal(self, origin: Origin, count: int) -> GenericError | None:
         return submission.refusal(
@@ -249,7 +258,9 @@ class JobQueue:
         """
         return maybeDeferred(self.submission.submit, jobs, options, Origin(uid=uid, admin=admin))
 
-    def submit_drop(self, jobs: list[object], uid: int, identity: Identity) -> Deferred[Answer]:
+    def submit_drop(
+        self, jobs: list[object], options: dict[str, object], uid: int, identity: Identity
+    ) -> Deferred[Answer]:
         """Submits what was dropped into `incoming/`; the file is remembered until its removal is durable."""
 
         def remember(answer: Answer) -> Answer:
@@ -257,7 +268,7 @@ class JobQueue:
             return answer
 
         return maybeDeferred(
-            self.submission.submit, jobs, {}, Origin(uid=uid, admin=uid == 0, incoming=identity)
+            self.submission.submit, jobs, options, Origin(uid=uid, admin=uid == 0, incoming=identity)
         ).addCallback(remember)
 
     def drops_removed(self, identities: Sequence[Identity]) -> None:
@@ -290,16 +301,28 @@ class JobQueue:
         return self._run(self.queries.wait_for_change(job_id, fields, prev_info, prev_serial, timeout, peer_closed))
 
     def cancel(self, job_id: int, kill: bool, soft: bool) -> Deferred[tuple[bool, str]]:
-        """Cancels a job; `soft` makes a difference only for ready jobs, of which this version has none."""
-        return self.verbs.cancel(job_id, kill)
+        """Cancels a job; see `Verbs.cancel`."""
+        return answered(self.verbs.cancel(job_id, kill=kill, soft=soft, even_unstoppable=False), job_id)
 
     def pause(self, job_id: int) -> Deferred[tuple[bool, str]]:
         """Pauses a job; see `Verbs.pause`."""
-        return self.verbs.pause(job_id)
+        return answered(self.verbs.pause(job_id), job_id)
 
     def resume(self, job_id: int) -> Deferred[tuple[bool, str]]:
         """Lets a paused job go on; see `Verbs.resume`."""
-        return self.verbs.resume(job_id)
+        return answered(self.verbs.resume(job_id), job_id)
+
+    def set_speed(self, job_id: int, speed: int) -> Deferred[tuple[bool, str]]:
+        """Limits a job's speed, in bytes per second; see `Verbs.set_speed`."""
+        return answered(self.verbs.set_speed(job_id, speed), job_id)
+
+    def complete(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        """Tells a job that is ready to come to its end; see `Verbs.complete`."""
+        return answered(self.verbs.complete(job_id), job_id)
+
+    def finalize(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        """Finalises a pending job and its group; see `Verbs.finalize`."""
+        return answered(self.verbs.finalize(job_id), job_id)
 
     def change_priority(self, job_id: int, priority: int, *, admin: bool) -> Deferred[tuple[bool, str]]:
         """Gives the opcodes that have not run another priority."""
@@ -307,11 +330,11 @@ class JobQueue:
 
     def archive(self, job_id: int) -> Deferred[bool]:
         """Archives a final job."""
-        return self.verbs.archive([job_id]).addCallback(bool)
+        return self.archiving.archive([job_id]).addCallback(bool)
 
     def auto_archive(self, age: float, timeout: float) -> Deferred[tuple[int, int]]:
-        """Archives jobs that ended at least `age` seconds ago; see `Verbs.auto_archive`."""
-        return self._run(self.verbs.auto_archive(age, timeout))
+        """Archives jobs that ended at least `age` seconds ago; see `Archiving.auto_archive`."""
+        return self._run(self.archiving.auto_archive(age, timeout))
 
     def set_drain(self, reason: str | None) -> Deferred[bool]:
         """Drains the queue, or with None takes new jobs again."""
@@ -354,35 +377,21 @@ class JobQueue:
 
     def query_status(self) -> dict[str, Any]:
         """Says how the daemon is."""
-        journal, job_files = self._outside.journal, self._outside.job_files
-        return {
-            "version": __version__,
-            "pid": os.getpid(),
-            "uptime": round(self._outside.clock.seconds() - self._started, 3),
-            "stopping": self.stopping,
-            "drained": self._outside.drain.drained,
-            "jobs": {status: count for status, count in self.table.counts.items() if count},
-            "last_id": self.submission.last_id,
-            "journal": {
-                "full": journal.full,
-                "records": journal.appended,
-                "syncs": journal.syncs,
-                "last_sync_seconds": journal.last_sync_seconds,
-                "max_sync_seconds": journal.max_sync_seconds,
-            },
-            "job_files": {"pending": job_files.pending, "lag": round(job_files.lag, 3)},
-            "waiting_clients": len(self.waiters),
-        }
+        return condition(
+            self._outside,
+            uptime=self._outside.clock.seconds() - self._started,
+            stopping=self.stopping,
+            jobs=self.table.counts,
+            last_id=self.submission.last_id,
+            waiting_clients=len(self.waiters),
+        )
 
-    def subscribe(self, listener: Listener, *, jobs: set[int] | None, changes: bool, log: bool) -> Callable[[], None]:
+    def subscribe(
+        self, listener: Listener, *, jobs: set[int] | None, changes: bool, log: bool, lifecycle: bool = False
+    ) -> Callable[[], None]:
         """Tells of events until the function that is returned is called."""
         chosen = frozenset(jobs) if jobs is not None else None
-        return self.bus.subscribe(Subscription(listener, chosen, changes, log))
+        return self.bus.subscribe(Subscription(listener, chosen, changes, log, lifecycle))
 
     def _run(self, work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
         return Deferred.fromCoroutine(work)
-
-
-def _lock_key(text: str) -> tuple[str, str]:
-    level, _, name = text.partition("/")
-    return level, name

@@ -54,10 +54,12 @@ async def settle(queue: JobQueue, state: snapshot.Recovered, files: History, job
             serial = max(await files.repair_log(job.id), job.log_serial)
             queue.logs.start(job.id, serial + _LOST_SERIALS)
     await gatherResults([_recover(queue, job.id, now) for job in interrupted], consumeErrors=True)
+    queue.processor.claims.retake([job for job in queue.table.unfinished.values() if isinstance(job, _QueuedJob)])
+    await queue.processor.groups.recover(interrupted)
     queue.ready.extend(_ready(queue, state))
     dismissed = [job_id for job_id in list(queue.table.finished) if _dismisses_itself(queue, job_id)]
     with suppress(DiskFull):  # they stay, as others do, until their time is over
-        await queue.verbs.archive(dismissed)
+        await queue.archiving.archive(dismissed)
 
 
 async def rewrite_missing(queue: JobQueue, job_files: JobFiles, clock: IReactorTime) -> None:

@@ -5,21 +5,24 @@ Only looks at the scheduler's state; rows of job fields are in `queries`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
+from jqueue.jobs import lifecycle
 from jqueue.jobs.job import _QueuedJob
-from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING
+from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING, PHASE_PREPARING
 from jqueue.jobs.status import CANCELING, RUNNING
 from jqueue.locks.manager import LockManager
 from jqueue.locks.modes import key_text
 from jqueue.opcodes.base import OpCode
 from jqueue.sched import outcome
 from jqueue.sched.dependencies import Dependencies
+from jqueue.sched.execution import Execution
 from jqueue.sched.gates import DEPENDENCY, LOCK, Wait
+from jqueue.sched.groups import awaits_turn
 from jqueue.sched.processor import Processor
 from jqueue.sched.ready import ReadyHeap
 from jqueue.sched.slots import Slots
@@ -52,6 +55,7 @@ class Report:
         self._ready = ready
         self._locks = locks
         self._processor = processor
+        self._groups = processor.groups
         self._slots = slots
         self._dependencies = dependencies
         self._standing_still = standing_still
@@ -63,7 +67,9 @@ class Report:
             the kind has besides
         """
         status = job.CalcStatus()
-        held = [{"name": key_text(key), "mode": mode} for key, mode in self._locks.held(job.id).items()]
+        held = [
+            {"name": key_text(key), "mode": mode} for key, mode in self._locks.held(self._groups.owner(job.id)).items()
+        ]
         reasons = [self._final(job)] if job.final else self._unfinished(job)
         return {"id": job.id, "status": status, "held": held, "reasons": reasons}
 
@@ -76,7 +82,11 @@ class Report:
         index = outcome.current(job)
         if execution is not None:
             kind, doing = _doing(job, execution.opcode)
-            if execution.parked:
+            if execution.keeps_up:
+                kind, doing = "ready", f"has converged and waits for you: `jqueue complete {job.id}` ends it"
+            if execution.keeps_up and job.completion is not None:
+                kind, doing = "workers", "was told to come to its end, and does so when a worker is free"
+            if execution.parked and not execution.keeps_up:
                 kind, doing = "workers", "was resumed and goes on when a worker is free"
             if execution.parked and job.paused:
                 kind, doing = "paused", "is paused; `jqueue resume` lets it go on"
@@ -87,11 +97,15 @@ class Report:
         wait = self._processor.parked.get(job.id)
         if wait is not None:
             return [*reasons, self._waiting(job, wait)]
+        group = self._groups.of(job)
+        if group is not None and awaits_turn(job):
+            kind, text = _of_group(job, self._groups.unfinished(group))
+            return [*reasons, {"kind": kind, "text": text}]
         return [*reasons, self._queued(job)]
 
     def _waiting(self, job: _QueuedJob, wait: Wait) -> dict[str, Any]:
         reason: dict[str, Any] = {"kind": wait.kind, "text": wait.text, "since": self._ago(wait.since)}
-        refusal = self._locks.explain(job.id) if wait.kind == LOCK else None
+        refusal = self._locks.explain(self._groups.owner(job.id)) if wait.kind == LOCK else None
         if refusal is not None:
             reason |= {
                 "text": str(refusal),
@@ -136,7 +150,7 @@ class Report:
         rows = [
             {
                 "id": execution.job_id,
-                "state": "paused" if execution.parked else "running",
+                "state": _state(execution),
                 "op": execution.index,
                 "summary": execution.opcode.summary(),
                 "since": self._ago(execution.since),
@@ -155,7 +169,10 @@ class Report:
             "size": self._slots.size,
             "running": self._slots.taken,
             "waiting": len(parked),
-            "queued": len(self._table.unfinished) - len(parked) - len(self._processor.executions),
+            "queued": len(self._table.unfinished)
+            - len(parked)
+            - len(self._processor.executions)
+            - self._groups.at_rest(),
             "jobs": rows,
         }
 
@@ -164,11 +181,38 @@ class Report:
         return [dict(row) for row in self._locks.report()]
 
 
+def _state(execution: Execution) -> str:
+    if execution.parked:
+        return "standby" if execution.converged else "paused"
+    return "ready" if execution.converged else "running"
+
+
+def _of_group(job: _QueuedJob, unfinished: Sequence[_QueuedJob]) -> tuple[str, str]:
+    """Says what a deferred job waits for whose own work is done, or has failed.
+
+    @param unfinished: the jobs of its group
+    @return: kind, words
+    """
+    others = [other for other in unfinished if other is not job]
+    match job.phase:
+        case lifecycle.PHASE_WAITING:
+            working = ", ".join(str(other.id) for other in others if other.phase == lifecycle.PHASE_WORK)
+            return "group", f"its work is done; job {working} of its group still has to end"
+        case lifecycle.PHASE_PENDING:
+            return "pending", f"its work is done and waits for you: `jqueue finalize {job.id}` makes it count"
+        case lifecycle.PHASE_ABORTING:
+            return "group", "it is about to be undone, when no code of its group runs any more"
+        case _:
+            return "group", "it is being finalized with its group, the newest job first"
+
+
 def _doing(job: _QueuedJob, opcode: OpCode) -> tuple[str, str]:
     """Says what a worker does with an opcode of a job: what is published, not what the worker may be at already.
 
     @return: kind, words
     """
+    if job.phase == PHASE_PREPARING:
+        return "running", "is done and is looked at once more before it is committed"
     if job.phase == PHASE_COMMITTING:
         return "running", "is done and is being committed"
     if job.phase == PHASE_ABORTING:

@@ -146,6 +146,9 @@ def _take_record(state: Recovered, host: JobHost, record: list[Any], sequence: i
             _take_submit(state, rows, meta)
         case ["update", int(job_id), update]:
             _take_update(state, host, job_id, update)
+        case ["updates", changes]:
+            for job_id, update in changes:
+                _take_update(state, host, job_id, update)
         case ["archive", ids]:
             for job_id in ids:
                 state.archived[job_id] = _gone(state, job_id)

@@ -148,6 +148,8 @@ class Submission:
         self._on_their_way += len(jobs)
         checked = self._turns.complete(self._checker.check(jobs, options, any_priority=origin.admin))
         checked.addCallback(self._resolve)
+        if options.get("group"):
+            checked.addCallback(self._check_group)
         prepared = checked.addCallback(
             lambda checked: self._turns.complete(self._prepare(checked, options, origin, request))
         )
@@ -168,6 +170,9 @@ class Submission:
         # A path may be on a file system that does not answer.
         return self._look_up(resolve)
 
+    def _check_group(self, checked: list[CheckedJob]) -> Deferred[list[CheckedJob]]:
+        return self._turns.complete(self._checker.check_group(checked)).addCallback(lambda _: checked)
+
     def _arrived(self, result: Answer | Failure, count: int) -> Answer | Failure:
         self._on_their_way -= count
         return result
@@ -177,14 +182,16 @@ class Submission:
     ) -> Generator[None, None, _Prepared]:
         if options.get("dry_run"):
             return _Prepared([None] * len(checked), [], b"")
-        # Whoever drops a file gets no answer, so none of its jobs may be refused alone.
-        whole = request is not None or origin.incoming is not None
-        states, answer = self._number(checked, whole=whole)
+        group = options.get("group")
+        # Whoever drops a file gets no answer, so none of its jobs may be refused alone; nor may one of a group.
+        whole = request is not None or origin.incoming is not None or bool(group)
+        states, answer = self._number(checked, whole=whole, grouped=bool(group))
         # The ids are taken now, so that other submissions may come in between.
         self.last_id = max([self.last_id, *(job_id for job_id, _, _ in states)])
         made = []
+        members = (states[0][0], states[-1][0]) if group else None
         for job_id, job, ops in states:
-            made.append(self._make(job_id, job, ops, origin))
+            made.append(self._make(job_id, job, ops, origin, group, members))
             yield
         meta = {"request": request, "incoming": origin.incoming}
         rows = [[job.id, job.CalcPriority(), packed] for job, packed in made]
@@ -192,11 +199,12 @@ class Submission:
         return _Prepared(answer, made, msgpack.packb(record))
 
     def _number(
-        self, checked: Sequence[CheckedJob], whole: bool
+        self, checked: Sequence[CheckedJob], *, whole: bool, grouped: bool
     ) -> tuple[list[tuple[int, CheckedJob, list[dict[str, Any]]]], Answer]:
         """Gives ids to the jobs whose dependencies can be met.
 
         @param whole: take all or none; a request that is repeated gets ids back, which leaves no room for an error
+        @param grouped: whether they must not depend on each other
         """
         states: list[tuple[int, CheckedJob, list[dict[str, Any]]]] = []
         answer: Answer = []
@@ -204,7 +212,7 @@ class Submission:
         next_id = self.last_id + 1
         for job in checked:
             try:
-                ops = [self._with_depends(op, earlier, index) for index, op in enumerate(job.ops)]
+                ops = [self._with_depends(op, earlier, index, grouped) for index, op in enumerate(job.ops)]
             except OpPrereqError as problem:
                 if len(checked) == 1 or whole:
                     raise
@@ -241,16 +249,28 @@ class Submission:
             yield
 
     def _make(
-        self, job_id: int, job: CheckedJob, ops: list[dict[str, Any]], origin: Origin
+        self,
+        job_id: int,
+        job: CheckedJob,
+        ops: list[dict[str, Any]],
+        origin: Origin,
+        group: object,
+        members: tuple[int, int] | None,
     ) -> tuple[_QueuedJob, bytes]:
         made = _QueuedJob(self._host, job_id, ops)
         made.name = job.name
+        made.auto_finalize = job.auto_finalize
         made.auto_dismiss = job.auto_dismiss
+        if members is not None:
+            made.group = group if isinstance(group, str) else f"group-{members[0]}"
+            made.members = list(members)
         made.owner = origin.uid
         made.parent = origin.parent
         return made, packing.pack(made)
 
-    def _with_depends(self, op: dict[str, Any], earlier: Sequence[int | None], index: int) -> dict[str, Any]:
+    def _with_depends(
+        self, op: dict[str, Any], earlier: Sequence[int | None], index: int, grouped: bool
+    ) -> dict[str, Any]:
         if not op.get("depends"):
             return op
         try:
@@ -258,6 +278,11 @@ class Submission:
             for dep_id, _statuses in depends:
                 if dep_id > self.last_id and dep_id not in earlier:
                     raise OpPrereqError(f"depends: there is no job {dep_id}; the newest one is {self.last_id}")
+                if grouped and dep_id in earlier:
+                    raise OpPrereqError(
+                        "depends: jobs of one group end together, so none can wait for the end of another;"
+                        " make them one job, or submit them without a group"
+                    )
         except OpPrereqError as problem:
             raise OpPrereqError(f"ops[{index}].{problem.text}", problem.code) from None
         return {**op, "depends": depends}

@@ -1,136 +1,211 @@
-"""What users do to jobs after submission: cancel, change the priority, archive, submit again.
+"""What users tell jobs after submission: the verbs of QEMU's background jobs, and another priority.
 
-Each is durable before it is answered. On a full disk each is refused, but for a cancel that ends running code: what
-space is left is for that. What a verb means for a job's statuses is in `outcome` and `_QueuedJob`.
+Which verb is legal when is in the table of `jqueue.jobs.lifecycle`; here is what each does, and what is checked first,
+in QEMU's order and words. Each is durable before it is answered, and answered before it has its effect.
+On a full disk each is refused, but for those that let running code come to its end: what space is left is for that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-import msgpack
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jqueue.errors import JobLost, OpPrereqError
+from jqueue.errors import JobLost, OpPrereqError, WrongState
+from jqueue.jobs import lifecycle, members
 from jqueue.jobs.job import _QueuedJob
-from jqueue.jobs.status import CANCELING, PRIORITY_MAX, PRIORITY_MIN, SUBMITTABLE_PRIORITIES, SUCCESS
-from jqueue.sched import outcome
-from jqueue.sched.edits import Edits, Journal
-from jqueue.sched.outside import History
+from jqueue.jobs.status import CANCELING, PRIORITY_MAX, PRIORITY_MIN, SUBMITTABLE_PRIORITIES
+from jqueue.opcodes.base import COMPLETE, LEAVE
+from jqueue.sched import outcome, settling
+from jqueue.sched.archiving import Archiving
+from jqueue.sched.edits import Edits
 from jqueue.sched.processor import Processor
 from jqueue.sched.table import JobTable
 from jqueue.workers.control import CANCEL
 
-_ARCHIVE_BATCH = 200
-_FOREVER = 1e12
+T = TypeVar("T")
 
 
 class Verbs:
-    """The verbs on jobs of the queue."""
-
-    _log = Logger()
+    """The verbs on jobs of the queue; each fails with `JobLost`, or with an `OpPrereqError` if it is not done."""
 
     def __init__(
         self,
         *,
-        clock: IReactorTime,
         wall: Callable[[], float],
         table: JobTable,
         edits: Edits,
-        journal: Journal,
         processor: Processor,
-        history: History,
-        archived: Callable[[int], None],
+        archiving: Archiving,
+        state: Callable[[_QueuedJob], str],
     ) -> None:
         """Makes them.
 
         @param wall: wall time in seconds
-        @param archived: told of each job that has left the queue for good, once that is durable
+        @param state: computes the lifecycle state of a version of a job
         """
-        self._clock = clock
         self._wall = wall
         self._table = table
         self._edits = edits
-        self._journal = journal
         self._processor = processor
-        self._history = history
-        self._told_archived = archived
-        self._archiving: set[int] = set()
+        self._archiving = archiving
+        self._state = state
 
-    def cancel(self, job_id: int, kill: bool) -> Deferred[tuple[bool, str]]:
-        """Cancels a job; running code is asked to stop, and the answer does not wait for it.
+    def pause(self, job_id: int) -> Deferred[str]:
+        """Pauses a job: running code stops at its next pause point, nothing more of it starts; survives a restart.
 
-        @param kill: do not leave a command time to end by itself
+        @return: fires with what was done, in words
         """
 
-        def change(draft: _QueuedJob) -> tuple[bool, str]:
-            if draft.final:
-                return False, f"Job {job_id} is no longer waiting in the queue"
-            if draft.CalcStatus() == CANCELING:
-                return True, f"Job {job_id} is being canceled already"
-            done, text = outcome.cancel(draft, self._wall(), code_runs=job_id in self._processor.executions)
-            if not done:
-                running = draft.ops[outcome.current(draft)].input.get("OP_ID")
-                text = f"Job {job_id} runs {running}, which cannot be stopped; it goes on to its end"
-            return done, text
-
-        return self._edit_unfinished(job_id, change, cancels=True).addCallback(self._stop_code, job_id, kill)
-
-    def _stop_code(self, answer: tuple[bool, str], job_id: int, kill: bool) -> tuple[bool, str]:
-        execution = self._processor.executions.get(job_id)
-        if answer[0] and execution is not None:
-            execution.control.stop(CANCEL, kill=kill)
-        return answer
-
-    def pause(self, job_id: int) -> Deferred[tuple[bool, str]]:
-        """Pauses a job: running code stops at its next pause point, nothing more of it starts; survives a restart."""
-
-        def change(draft: _QueuedJob) -> tuple[bool, str]:
-            if draft.final:
-                return False, f"Job {job_id} is finished"
+        def change(draft: _QueuedJob) -> bool:
+            self._check(draft, lifecycle.PAUSE)
             if draft.paused:
-                return False, "Job is already paused"
+                raise OpPrereqError("Job is already paused")
             draft.paused = True
-            return True, f"Job {job_id} is paused"
+            return draft.CalcStatus() != CANCELING  # nothing stops a cancellation
 
-        def stop_code(answer: tuple[bool, str]) -> tuple[bool, str]:
-            if answer[0] and self._table.status(job_id) != CANCELING:  # nothing stops a cancellation
+        async def pause() -> str:
+            if await self._edit(job_id, lifecycle.PAUSE, change):
                 self._processor.hold(job_id)
-            return answer
+            return f"Job {job_id} is paused"
 
-        return self._edit_unfinished(job_id, change).addCallback(stop_code)
+        return _run(pause())
 
-    def resume(self, job_id: int) -> Deferred[tuple[bool, str]]:
-        """Lets a paused job go on."""
+    def resume(self, job_id: int) -> Deferred[str]:
+        """Lets a paused job go on; that it is not paused is found before its state is looked at."""
 
-        def change(draft: _QueuedJob) -> tuple[bool, str]:
-            if draft.final:
-                return False, f"Job {job_id} is finished"
+        def change(draft: _QueuedJob) -> None:
             if not draft.paused:
-                return False, "Can't resume a job that was not paused"
+                raise _not_paused()
+            self._check(draft, lifecycle.RESUME)
             draft.paused = False
-            return True, f"Job {job_id} goes on"
 
-        def go_on(answer: tuple[bool, str]) -> tuple[bool, str]:
-            if answer[0]:
-                self._processor.resume(job_id)
-            return answer
+        async def resume() -> str:
+            await self._edit(job_id, lifecycle.RESUME, change)
+            self._processor.resume(job_id)
+            return f"Job {job_id} goes on"
 
-        return self._edit_unfinished(job_id, change).addCallback(go_on)
+        return _run(resume())
 
-    def _edit_unfinished(
-        self, job_id: int, change: Callable[[_QueuedJob], tuple[bool, str]], *, cancels: bool = False
-    ) -> Deferred[tuple[bool, str]]:
-        if job_id not in self._table.unfinished:
-            return succeed((False, self._not_unfinished(job_id)))
-        # What is left of a full disk is for the code that runs: it may end, and be told to.
-        ends_code = cancels and job_id in self._processor.executions
-        return self._edits.edit(job_id, change, refusable=not ends_code)
+    def cancel(
+        self, job_id: int, *, soft: bool = False, kill: bool = False, even_unstoppable: bool = True
+    ) -> Deferred[str]:
+        """Cancels a job; running code is asked to stop.
+
+        @param soft: a job that has converged keeps its result; one that is paused is not cancelled
+        @param kill: do not leave a command time to end by itself
+        @param even_unstoppable: of code that cannot be stopped throw away the result; otherwise such a job is refused
+        """
+
+        def change(draft: _QueuedJob) -> str:
+            if draft.CalcStatus() == CANCELING and not even_unstoppable:
+                return f"Job {job_id} is being canceled already"
+            self._check(draft, lifecycle.CANCEL)
+            if soft and draft.paused:
+                raise OpPrereqError(f"The block job for device '{members.job_name(job_id)}' is currently paused")
+            if soft and self._state(draft) == lifecycle.READY and draft.CalcStatus() != CANCELING:
+                draft.completion = LEAVE
+                return f"Job {job_id} will end and keep what it has"
+            return self._cancel(draft, even_unstoppable)
+
+        async def cancel() -> str:
+            runs = job_id in self._processor.executions
+            text = await self._edit(job_id, lifecycle.CANCEL, change, refusable=not runs)
+            self._processor.running.complete(job_id)
+            execution = self._processor.executions.get(job_id)
+            if kill and execution is not None and execution.opcode.stoppable:
+                execution.control.stop(CANCEL, kill=True)
+            return text
+
+        return _run(cancel())
+
+    def _cancel(self, draft: _QueuedJob, even_unstoppable: bool) -> str:
+        runs = draft.id in self._processor.executions
+        if even_unstoppable:
+            draft.paused = False
+            outcome.note_cancel(draft, self._wall(), code_runs=runs)
+            return f"Job {draft.id} will be canceled"
+        done, text = outcome.cancel(draft, self._wall(), code_runs=runs)
+        if not done:
+            running = draft.ops[outcome.current(draft)].input.get("OP_ID")
+            raise OpPrereqError(
+                text or f"Job {draft.id} runs {running}, which cannot be stopped; it goes on to its end"
+            )
+        draft.paused = False
+        return text
+
+    def set_speed(self, job_id: int, speed: int) -> Deferred[str]:
+        """Limits a job's speed, in bytes per second; 0 for no limit."""
+
+        def change(draft: _QueuedJob) -> None:
+            self._check(draft, lifecycle.SET_SPEED)
+            if speed < 0:
+                raise OpPrereqError("Parameter 'speed' expects a non-negative value")
+            draft.speed = speed
+
+        async def set_speed() -> str:
+            await self._edit(job_id, lifecycle.SET_SPEED, change)
+            execution = self._processor.executions.get(job_id)
+            if execution is not None:
+                execution.control.set_speed(speed)
+            return f"Job {job_id} is limited to {speed} bytes a second" if speed else f"Job {job_id} has no speed limit"
+
+        return _run(set_speed())
+
+    def complete(self, job_id: int) -> Deferred[str]:
+        """Tells a job that is ready to come to its end."""
+
+        def change(draft: _QueuedJob) -> None:
+            self._check(draft, lifecycle.COMPLETE)
+            if draft.CalcStatus() == CANCELING or draft.completion == LEAVE:
+                raise OpPrereqError(f"The active block job '{members.job_name(job_id)}' cannot be completed")
+            draft.completion = COMPLETE
+
+        async def complete() -> str:
+            await self._edit(job_id, lifecycle.COMPLETE, change, refusable=False)
+            self._processor.running.complete(job_id)
+            return f"Job {job_id} will be completed"
+
+        return _run(complete())
+
+    def finalize(self, job_id: int) -> Deferred[str]:
+        """Finalises a pending job, and with it its group; whether that succeeds shows when they have ended."""
+
+        def change(drafts: list[_QueuedJob]) -> None:
+            own = next((draft for draft in drafts if draft.id == job_id), None)
+            if own is None:
+                raise JobLost("it has ended meanwhile")
+            self._check(own, lifecycle.FINALIZE)
+            settling.prepare(drafts)
+
+        async def finalize() -> str:
+            job = self._table.get(job_id) if job_id in self._table.unfinished else None
+            groups = self._processor.groups
+            group = groups.of(job) if job is not None else None
+            if group is None:
+                self._check_published(job_id, lifecycle.FINALIZE)
+            else:
+                try:
+                    await groups.edit(group, change, refusable=True)
+                except JobLost:
+                    self._check_published(job_id, lifecycle.FINALIZE)
+                    raise
+            return f"Job {job_id} is being finalized"
+
+        return _run(finalize())
+
+    def dismiss(self, job_id: int) -> Deferred[str]:
+        """Archives a concluded job."""
+
+        async def dismiss() -> str:
+            self._check_published(job_id, lifecycle.DISMISS)
+            if not await self._archiving.archive([job_id]):
+                raise _lost(job_id)
+            return f"Job {job_id} is archived"
+
+        return _run(dismiss())
 
     def change_priority(self, job_id: int, priority: int, admin: bool) -> Deferred[tuple[bool, str]]:
         """Changes the priority of the opcodes of a job that have not started.
@@ -141,118 +216,71 @@ class Verbs:
             raise OpPrereqError(f"priority: {PRIORITY_MIN} to {PRIORITY_MAX} expected, got {priority}")
         if priority not in SUBMITTABLE_PRIORITIES and not admin:
             raise OpPrereqError(f"priority: -10, 0 or 10 expected, got {priority}; an administrator may set any")
-        return self._edit_unfinished(job_id, lambda draft: draft.ChangePriority(priority))
-
-    def _not_unfinished(self, job_id: int) -> str:
         if job_id in self._table.finished:
-            return f"Job {job_id} is finished"
-        return f"There is no job {job_id} in the queue; it may be archived"
+            return succeed((False, f"Job {job_id} is finished"))
+        if job_id not in self._table.unfinished:
+            return succeed((False, _lost(job_id).text))
+        return self._edits.edit(job_id, lambda draft: draft.ChangePriority(priority), refusable=True)
 
-    def archive(self, job_ids: Iterable[int]) -> Deferred[int]:
-        """Archives those of the jobs that are final.
+    # Checks
 
-        @return: fires with their number once that is durable; the files are moved a little later
-        """
-        chosen = [job_id for job_id in job_ids if job_id in self._table.finished and job_id not in self._archiving]
-        if not chosen:
-            return succeed(0)
-        self._archiving.update(chosen)
-        return self._journal.append(msgpack.packb(["archive", chosen]), refusable=True).addCallbacks(
-            self._archived, self._not_archived, callbackArgs=(chosen,), errbackArgs=(chosen,)
-        )
+    async def _edit(self, job_id: int, verb: str, change: Callable[[_QueuedJob], T], *, refusable: bool = True) -> T:
+        """Changes a job; one that has concluded meanwhile is refused as such."""
+        if job_id in self._table.unfinished:
+            try:
+                return await self._edits.edit(job_id, change, refusable=refusable)
+            except JobLost:
+                pass  # it has ended, or left, since; which of them is told below
+        if job_id in self._table.finished and verb == lifecycle.RESUME:
+            raise _not_paused()
+        self._check_published(job_id, verb)
+        raise _lost(job_id)
 
-    def _archived(self, _sequence: int, chosen: list[int]) -> int:
-        self._archiving.difference_update(chosen)
-        moved = [(job_id, self._table.get(job_id)) for job_id in chosen]
-        for job_id in chosen:
-            self._leave(job_id)
-        self._history.archive(moved).addErrback(
-            lambda failure: self._log.failure("Files could not be moved to the archive", failure)
-        )
-        return len(chosen)
+    def _check(self, job: _QueuedJob, verb: str) -> None:
+        lifecycle.check_verb(self._state(job), verb, members.job_name(job.id))
 
-    def _leave(self, job_id: int) -> None:
-        if job_id in self._table.finished:  # otherwise it was archived and forgotten at the same time
-            self._table.remove(job_id)
-            self._told_archived(job_id)
-
-    def _not_archived(self, failure: Failure, chosen: list[int]) -> Failure:
-        self._archiving.difference_update(chosen)
-        return failure
-
-    async def auto_archive(self, age: float, timeout: float) -> tuple[int, int]:
-        """Archives final jobs that ended at least so long ago, the oldest first.
-
-        @param age: seconds since the end; negative: any
-        @param timeout: seconds after which it stops
-        @return: how many were archived, and how many were not looked at
-        """
-        deadline = self._clock.seconds() + timeout
-        ended_before = self._wall() - age if age >= 0 else _FOREVER
-        candidates = sorted(self._table.finished)
-        archived = 0
-        for start in range(0, len(candidates), _ARCHIVE_BATCH):
-            if self._clock.seconds() > deadline:
-                return archived, len(candidates) - start
-            batch = [
-                job_id for job_id in candidates[start : start + _ARCHIVE_BATCH] if self._ended(job_id) <= ended_before
-            ]
-            archived += await self.archive(batch)
-            await deferLater(self._clock, 0)
-        return archived, 0
-
-    def _ended(self, job_id: int) -> float:
-        row = self._table.finished.get(job_id)
-        if row is None:
-            return _FOREVER
-        seconds, _microseconds = row.end_ts or row.start_ts or row.received_ts or (0, 0)
-        return seconds
-
-    def archives(self, job_id: int) -> bool:
-        """Whether a job is on its way to the archive."""
-        return job_id in self._archiving
-
-    def forget(self, job_id: int) -> Deferred[None]:
-        """Forgets a final job whose file an administrator has removed or moved away."""
-
-        def make(job: _QueuedJob | None) -> bytes | None:
-            return msgpack.packb(["forget", [job_id]]) if job_id in self._table.finished else None
-
-        def done(recorded: bool) -> None:
-            if recorded:
-                self._leave(job_id)
-                self._history.forget(job_id).addErrback(
-                    lambda failure: self._log.failure("Files of a removed job are left", failure)
-                )
-
-        return self._edits.record(job_id, make).addCallback(done)
+    def _check_published(self, job_id: int, verb: str) -> None:
+        if job_id in self._table.finished:
+            lifecycle.check_verb(lifecycle.CONCLUDED, verb, members.job_name(job_id))
+        else:
+            job = self._table.get(job_id)
+            if job is None:
+                raise _lost(job_id)
+            self._check(job, verb)
 
 
-def again(job: _QueuedJob, everything: bool) -> dict[str, Any]:
-    """Describes the job that does once more what a final one has not achieved.
+def answered(answer: Deferred[str], job_id: int) -> Deferred[tuple[bool, str]]:
+    """Turns what became of a verb into the answer of our own protocol: whether it was done, and words for people."""
 
-    @param everything: also the opcodes that were successful
-    @return: a description map
-    @raise OpPrereqError: there is nothing to do, or the job has not ended
-    """
-    if not job.final:
-        raise OpPrereqError(f"Job {job.id} has not ended; cancel it first, or wait for it")
-    ops = [_fresh(op.input, job.id) for op in job.ops if everything or op.status != SUCCESS]
-    if not ops:
-        raise OpPrereqError(f"Job {job.id} was successful; `jqueue retry --all {job.id}` runs all of it again")
-    description: dict[str, Any] = {"ops": ops, "auto_dismiss": job.auto_dismiss}
-    if job.name is not None:
-        description["name"] = job.name
-    return description
+    def refused(failure: Failure) -> tuple[bool, str]:
+        failure.trap(OpPrereqError, JobLost)
+        problem = failure.value
+        if isinstance(problem, WrongState):
+            return False, _in_words(problem, job_id)
+        return False, str(problem)
+
+    return answer.addCallbacks(lambda text: (True, text), refused)
 
 
-def _fresh(state: Mapping[str, Any], job_id: int) -> dict[str, Any]:
-    # What it depended on has been waited for; the jobs may be gone by now.
-    fresh = {key: value for key, value in state.items() if key not in ("depends", "not_before", "lock_paths")}
-    fresh["reason"] = [*(state.get("reason") or ()), ["jqueue:client:retry", f"job={job_id}", 0]]
-    return fresh
+def _in_words(problem: WrongState, job_id: int) -> str:
+    if problem.state == lifecycle.CONCLUDED:
+        return f"Job {job_id} is finished"
+    wanted = {
+        lifecycle.COMPLETE: "only a job that is ready can be completed",
+        lifecycle.FINALIZE: "only a job that is pending can be finalized",
+        lifecycle.CANCEL: "its end is decided",
+        lifecycle.DISMISS: "only a job that has ended can be archived",
+    }
+    return f"Job {job_id} is {problem.state}: {wanted.get(problem.verb, 'its work is done')}"
 
 
-def lost(job_id: int) -> JobLost:
-    """The error for a job that is nowhere."""
-    return JobLost(f"There is no job {job_id}, neither in the queue nor in the archive; `jqueue list` shows the ids")
+def _not_paused() -> OpPrereqError:
+    return OpPrereqError("Can't resume a job that was not paused")
+
+
+def _lost(job_id: int) -> JobLost:
+    return JobLost(f"There is no job {job_id} in the queue; it may be archived")
+
+
+def _run(work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
+    return Deferred.fromCoroutine(work)

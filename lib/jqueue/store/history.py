@@ -1,6 +1,6 @@
 """Finished and archived jobs and their logs, read back in the reader thread, and moving them to the archive.
 
-What is asked of them lives in `jqueue.sched.queries`, when they are archived in `jqueue.sched.verbs`.
+What is asked of them lives in `jqueue.sched.queries`, when they are archived in `jqueue.sched.archiving`.
 """
 
 from __future__ import annotations

@@ -205,6 +205,20 @@ class Context:
             seconds -= time.monotonic() - began
             self.checkpoint()
 
+    def ready(self, seconds: float | None = None, descriptor: int | None = None) -> str | None:
+        """Says that the work has converged, and stays here until told to come to its end; a pause point.
+
+        The first call makes the job ready: it gives up its worker and keeps its locks.
+
+        @param seconds: come back after that long, to keep up with the world
+        @param descriptor: come back when that becomes readable
+        @return: `COMPLETE` or `LEAVE`; None to keep up, and call again
+        @raise JobCanceled: the opcode is to stop now
+        """
+        told = self._control.wait_told(seconds, descriptor)
+        self.checkpoint()
+        return told
+
     def submit(self, jobs: Sequence[object]) -> list[int]:
         """Submits children; asked again by a re-run of this opcode, it gives the same ids.
 

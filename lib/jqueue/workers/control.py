@@ -7,7 +7,9 @@ What follows from it (statuses, slots) does not live here.
 from __future__ import annotations
 
 import os
+import select
 import threading
+import time
 from collections.abc import Callable
 
 CANCEL = "cancel"
@@ -18,18 +20,23 @@ SHUTDOWN = "shutdown"
 class Control:
     """The requests to one running opcode."""
 
-    def __init__(self, parked: Callable[[], None]) -> None:
+    def __init__(self, parked: Callable[[], None], converged: Callable[[], None]) -> None:
         """Makes one without requests.
 
         @param parked: called on the worker thread when the code stops at a pause point; `go_on` answers each call
+        @param converged: called on the worker thread, once, when the code has converged
         """
         self._parked = parked
+        self._converged = converged
+        self._has_converged = False
         self._may_go_on = True
         self._changed = threading.Condition()
         self._descriptor: int | None = None
         self.stop_reason: str | None = None
         self.kill_now = False
         self.paused = False
+        self.told: str | None = None
+        """How code that has converged is to come to its end."""
         self.speed = 0
 
     # On the reactor thread
@@ -49,6 +56,13 @@ class Control:
     def go_on(self) -> None:
         """Gives code that has stopped at a pause point its worker slot back."""
         self._set(_may_go_on=True)
+
+    def complete(self, how: str) -> None:
+        """Tells code that has converged to come to its end.
+
+        @param how: what its `ready` gives it
+        """
+        self._set(told=how)
 
     def set_speed(self, speed: int) -> None:
         """Sets the limit, in progress units (bytes) a second; 0 is no limit.
@@ -91,6 +105,44 @@ class Control:
         with self._changed:
             if not self.stop_requested and not self.paused:
                 self._changed.wait(seconds)
+
+    def wait_told(self, seconds: float | None, descriptor: int | None) -> str | None:
+        """Stays here until the code, which has converged, is told to come to its end; a pause point.
+
+        @param seconds: give up after that long
+        @param descriptor: give up when that becomes readable
+        @return: how it is to end; None after giving up, or to stop
+        """
+        if not self._has_converged:
+            self._has_converged = True
+            self._converged()
+        deadline = None if seconds is None else time.monotonic() + seconds
+        given_up = False
+        while True:
+            self.wait_pause()
+            if self.stop_requested or self.told is not None or given_up:
+                return self.told
+            left = None if deadline is None else deadline - time.monotonic()
+            given_up = (left is not None and left <= 0) or self._wait_asked(left, descriptor)
+
+    def _wait_asked(self, seconds: float | None, descriptor: int | None) -> bool:
+        """Waits until anything is asked.
+
+        @return: whether the descriptor has become readable
+        """
+        if descriptor is None:
+            with self._changed:
+                if not (self.stop_requested or self.paused or self.told):
+                    self._changed.wait(seconds)
+            return False
+        asked = select.poll()
+        for one in (descriptor, self.fileno()):
+            asked.register(one, select.POLLIN)
+        if self.stop_requested or self.paused or self.told:  # it came before there was something to wake
+            return False
+        found = asked.poll(None if seconds is None else seconds * 1000)
+        self.clear()
+        return any(one == descriptor for one, _ in found)
 
     def fileno(self) -> int:
         """Gives a descriptor that becomes readable when anything is asked."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from jqueue.errors import OpExecError, ProgrammerError, encode
+from jqueue.events.bus import Bus, Subscription
 from jqueue.events.lifecycle import LifecycleEvents, steps
 from jqueue.jobs import lifecycle
 from jqueue.jobs.job import _QueuedJob
@@ -21,21 +23,24 @@ class Told:
 
     def __init__(self) -> None:
         self.paused: set[int] = set()
+        self.ready: set[int] = set()
         self.computed = 0
-        self.events = LifecycleEvents(self._state, lambda job_id: [1, 4, "a quarter"])
+        self.bus = Bus()
+        self.events = LifecycleEvents(self.bus, self._state, lambda job_id: [1, 4, "a quarter"])
         self.heard: list[str] = []
         self.data: list[Mapping[str, object]] = []
 
     def _state(self, job: _QueuedJob) -> str:
         self.computed += 1
-        return lifecycle.lifecycle(job, paused_now=job.id in self.paused)
+        return lifecycle.lifecycle(job, paused_now=job.id in self.paused, ready=job.id in self.ready)
 
     def listen(self) -> Callable[[], None]:
-        return self.events.listen(self._hear)
+        return self.bus.subscribe(Subscription(self._hear, None, changes=False, log=False, lifecycle=True))
 
-    def _hear(self, name: str, data: Mapping[str, object]) -> None:
-        self.data.append(data)
-        self.heard.append(str(data["status"]) if name == "JOB_STATUS_CHANGE" else name)
+    def _hear(self, _name: str, arguments: list[Any]) -> None:
+        (event,) = arguments
+        self.data.append(event["data"])
+        self.heard.append(str(event["data"].get("status", event["event"])))
 
     def change(self, job: _QueuedJob, change: Change) -> _QueuedJob:
         after = job.copy()
@@ -106,10 +111,52 @@ def test_a_paused_job_is_running_again_before_it_is_aborted(told: Told) -> None:
     told.listen()
     runs = told.change(job(), running)
     told.paused.add(42)
-    told.events.stopped_or_went_on(runs)
-    told.events.stopped_or_went_on(runs)
+    told.events.moved(runs, False)
+    told.events.moved(runs, False)
     told.change(runs, canceled)
     assert told.heard == ["running", "paused", "running", "aborting", "BLOCK_JOB_CANCELLED", "concluded"]
+
+
+def test_a_job_is_ready_once_however_often_it_stands_by(told: Told) -> None:
+    told.listen()
+    runs = told.change(job(), running)
+    told.ready.add(42)
+    told.events.moved(runs, True)
+    told.paused.add(42)
+    told.events.moved(runs, False)
+    told.paused.discard(42)
+    told.events.moved(runs, False)
+    told.change(runs, success)
+    expected = ["running", "ready", "BLOCK_JOB_READY", "standby", "ready"]
+    assert told.heard == [*expected, "waiting", "pending", "BLOCK_JOB_COMPLETED", "concluded"]
+
+
+def test_who_listens_before_a_job_converges_hears_that_it_does(told: Told) -> None:
+    runs = told.change(job(), running)
+    told.listen()
+    told.ready.add(42)
+    told.events.moved(runs, True)
+    assert told.heard == ["ready", "BLOCK_JOB_READY"]
+
+
+def test_only_a_job_that_waits_for_its_user_is_told_as_pending(told: Told) -> None:
+    def pending(draft: _QueuedJob) -> None:
+        draft.phase = "pending"
+
+    def manual(draft: _QueuedJob) -> None:
+        draft.auto_finalize = False
+
+    told.listen()
+    asks, waits = job(), job()
+    manual(asks)
+    waits.members = [42, 43]
+    told.change(told.change(asks, running), pending)
+    assert told.heard == ["running", "waiting", "pending", "BLOCK_JOB_PENDING"]
+    assert told.data[-1] == {"id": "job42", "type": "test_delay"}
+    told.events.dismissed(42)
+    del told.heard[:]
+    told.change(told.change(waits, running), pending)
+    assert told.heard == ["running", "waiting", "pending"]
 
 
 def test_a_change_that_is_no_step_is_not_told(told: Told) -> None:
@@ -125,7 +172,7 @@ def test_nothing_is_computed_while_nobody_listens(told: Told) -> None:
     end()
     told.events.created(42)
     runs = told.change(job(), running)
-    told.events.stopped_or_went_on(runs)
+    told.events.moved(runs, False)
     told.events.dismissed(42)
     assert (told.heard, told.computed) == ([], 0)
 
@@ -135,7 +182,7 @@ def test_who_listens_later_hears_what_follows(told: Told) -> None:
     told.paused.add(42)
     told.listen()
     told.paused.discard(42)
-    told.events.stopped_or_went_on(runs)
+    told.events.moved(runs, False)
     told.change(runs, success)
     told.events.dismissed(42)
     expected = ["running", "waiting", "pending", "BLOCK_JOB_COMPLETED", "concluded", "null"]
@@ -148,20 +195,6 @@ def test_a_job_that_leaves_with_the_daemon_is_told_once(told: Told) -> None:
     told.events.let_go(42)
     told.events.dismissed(42)
     assert told.heard == ["null"]
-
-
-def test_a_listener_that_fails_is_dropped_and_the_others_still_hear(told: Told) -> None:
-    calls: list[str] = []
-
-    def fails(name: str, data: Mapping[str, object]) -> None:
-        calls.append(name)
-        raise RuntimeError("a mistake of a listener")
-
-    told.events.listen(fails)
-    told.listen()
-    told.events.created(42)
-    told.events.created(43)
-    assert (calls, told.heard) == (["JOB_STATUS_CHANGE"], ["created", "created"])
 
 
 def test_the_end_of_the_daemon_is_told(told: Told) -> None:

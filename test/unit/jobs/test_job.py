@@ -245,14 +245,14 @@ def test_a_job_is_final_exactly_in_the_three_final_states(one: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("auto_finalize", "group", "expected"),
-    [(True, None, False), (False, None, True), (True, "g", True), (False, "g", True)],
+    ("auto_finalize", "members", "expected"),
+    [(True, None, False), (False, None, True), (True, [1, 2], True), (False, [1, 2], True)],
 )
 def test_a_job_is_deferred_without_automatic_finalisation_or_in_a_group(
-    auto_finalize: bool, group: str | None, expected: bool
+    auto_finalize: bool, members: list[int] | None, expected: bool
 ) -> None:
     job = job_with("queued")
-    job.auto_finalize, job.group = auto_finalize, group
+    job.auto_finalize, job.members = auto_finalize, members
 
     assert job.deferred is expected
 

@@ -107,7 +107,29 @@ class Declare(Work):
         return self.declares
 
 
-OPCODES = (Work, Stubborn, Again, Undo, UndoAgain, Declare)
+class Converge(Undo):
+    """Converges, and answers how it was told to come to its end."""
+
+    OP_ID = "OP_CONVERGE"
+
+    def converges(self) -> bool:
+        return True
+
+    def exec(self, ctx: OpContext) -> object:
+        ctx.checkpoint()
+        told = ctx.ready()
+        super().exec(ctx)
+        return told
+
+
+class ConvergeAgain(Converge):
+    """Does so again after a crash."""
+
+    OP_ID = "OP_CONVERGE_AGAIN"
+    restartable = True
+
+
+OPCODES = (Work, Stubborn, Again, Undo, UndoAgain, Declare, Converge, ConvergeAgain)
 
 
 def op(op_id: str = "OP_WORK", **parameters: object) -> dict[str, object]:

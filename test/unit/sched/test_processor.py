@@ -169,7 +169,7 @@ def test_a_dependency_that_was_forgotten_ends_the_job() -> None:
     rig = Rig()
     first = rig.submit_one(op())
     rig.finish()
-    rig.now(rig.queue.verbs.forget(first))
+    rig.now(rig.queue.archiving.forget(first))
     second = rig.submit_one(op(depends=[[first, []]]))
     rig.finish()
     assert rig.status(second) == "error"

@@ -78,7 +78,7 @@ def test_a_listener_that_fails_does_not_hold_up_a_job() -> None:
 
 def test_a_dropped_file_is_remembered_from_its_submission_to_its_durable_removal() -> None:
     rig = Rig(start=False)
-    assert rig.now(rig.queue.submit_drop([[op()]], 5, "identity")) == [1]
+    assert rig.now(rig.queue.submit_drop([[op()]], {}, 5, "identity")) == [1]
     assert (rig.queue.identities, rig.job(1).owner) == ({"identity"}, 5)
     assert rig.crash(start=False).queue.identities == {"identity"}
     rig.queue.drops_removed(["identity"])
@@ -121,4 +121,4 @@ def test_memory_holds_nothing_of_jobs_that_have_ended_and_left() -> None:
     queue = rig.queue
     assert (len(queue.locks), len(queue.ready), len(queue.waiters), queue.edits._turns) == (0, 0, 0, {})
     assert (queue.logs._serials, queue.logs._tails, queue.gates._archived, queue.gates._timers) == ({}, {}, {}, {})
-    assert (queue.processor.parked, queue.processor._declared, list(queue.table)) == ({}, {}, [])
+    assert (queue.processor.parked, queue.processor.claims._declared, list(queue.table)) == ({}, {}, [])

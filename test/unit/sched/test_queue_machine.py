@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from jqueue.errors import DiskFull
 from jqueue.jobs.job import _QueuedJob
+from jqueue.jobs.lifecycle import PHASE_WORK
 from jqueue.jobs.packing import unpack
 from jqueue.jobs.status import CANCELING, FINALIZED, RUNNING
 from jqueue.locks.modes import ALL, EXCLUSIVE, SHARED, LockRequest
@@ -217,7 +218,7 @@ class QueueMachine(RuleBasedStateMachine):
         if forget:
             self.rig.queue.archive(job_id).addErrback(lambda failure: failure.trap(DiskFull))
         else:
-            self.rig.queue.verbs.forget(job_id).addErrback(lambda failure: failure.trap(DiskFull))
+            self.rig.queue.archiving.forget(job_id).addErrback(lambda failure: failure.trap(DiskFull))
 
     @precondition(lambda self: self.rig.journal.unsynced_records)
     @rule(count=st.integers(1, 3))
@@ -397,7 +398,9 @@ class QueueMachine(RuleBasedStateMachine):
         running = queue.processor.executions
         held: dict[int, LockRequest] = {n: queue.locks.held(n) for n in {*queue.table, *running}}
         for job_id, request in held.items():
-            assert not request or job_id in running, f"job {job_id} holds locks and does not run"
+            # After a crash what was decided keeps its locks until its callbacks have run.
+            decided = job_id in queue.table.unfinished and self.rig.job(job_id).phase != PHASE_WORK
+            assert not request or job_id in running or decided, f"job {job_id} holds locks and does not run"
         for job_id, execution in running.items():
             job = self.rig.job(job_id)
             if not job.final and job.CalcStatus() in (RUNNING, CANCELING):

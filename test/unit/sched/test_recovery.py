@@ -157,7 +157,7 @@ def test_what_was_archived_or_forgotten_stays_so_and_its_files_follow() -> None:
     rig.submit([op()], [op()], [op()])
     rig.finish()
     rig.now(rig.queue.archive(1))
-    rig.now(rig.queue.verbs.forget(2))
+    rig.now(rig.queue.archiving.forget(2))
     rig.disk.files |= {1: rig.disk.archived.pop(1)}
     other = rig.crash()
     assert (list(other.queue.table), 1 in other.disk.archived, 2 in other.disk.gone) == ([3], True, True)

@@ -79,7 +79,7 @@ def test_it_does_not_matter_what_happens_between_two_chunks(chunks: int) -> None
     rig.now(rig.queue.cancel(6, False, False))
     assert rig.now(rig.queue.archive(1))
     rig.step()
-    rig.now(rig.queue.verbs.forget(2))
+    rig.now(rig.queue.archiving.forget(2))
     other = taking.crash()
     assert set(other.queue.table) == set(rig.queue.table) == {3, 4, 5, 6}
     assert [other.status(n) for n in (3, 6)] == ["success", "canceled"]
@@ -103,7 +103,7 @@ def test_a_job_that_is_only_a_row_stays_one() -> None:
 def test_a_submission_that_is_durable_and_not_yet_told_is_in_the_checkpoint() -> None:
     rig = Rig(start=False)
     rig.queue.submit([[op()]] * 4, {"request_id": "r"}, uid=7, admin=True)
-    rig.queue.submit_drop([[op()]], 7, "dropped")
+    rig.queue.submit_drop([[op()]], {}, 7, "dropped")
     while rig.turns.waiting:
         rig.turns.take()
     rig.journal.sync()
@@ -117,8 +117,8 @@ def test_a_submission_that_is_durable_and_not_yet_told_is_in_the_checkpoint() ->
 
 def test_an_identity_is_forgotten_when_the_removal_of_its_file_is_durable() -> None:
     rig = Rig(start=False)
-    rig.now(rig.queue.submit_drop([[op()]], 7, "one"))
-    rig.now(rig.queue.submit_drop([[op()]], 7, "two"))
+    rig.now(rig.queue.submit_drop([[op()]], {}, 7, "one"))
+    rig.now(rig.queue.submit_drop([[op()]], {}, 7, "two"))
     rig.queue.drops_removed(["one"])
     rig.sync()
     assert rig.queue.identities == {"two"}

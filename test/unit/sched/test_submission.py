@@ -19,7 +19,7 @@ from jqueue.errors import (
 )
 from jqueue.sched.submission import Answer
 
-from .rig import Rig, op
+from .rig import Rig, locked, op
 
 
 def sent(rig: Rig, *jobs: object, uid: int | None = 7, **options: object) -> list[Answer | Failure]:
@@ -97,8 +97,20 @@ def test_values_survive_a_crash_as_they_are() -> None:
         (OpPrereqError, r"^ops\[1\]\.timeout: more than 0", [[op(), op(timeout=-1)]], {}),
         (ParameterError, "^nome: unknown", [{"nome": "x", "ops": [op()]}], {}),
         (ParameterError, "options.nome", [[op()]], {"nome": "x"}),
-        (ParameterError, "options.group", [[op()]], {"group": True}),
-        (ParameterError, "auto_finalize", [[op()]], {"auto_finalize": False}),
+        (ParameterError, "options.group", [[op()]], {"group": 7}),
+        (OpPrereqError, "options.group", [[op()]], {"group": "a/b"}),
+        (OpPrereqError, "ops[0]: OP_DECLARE", [[op("OP_DECLARE")]], {"auto_finalize": False}),
+        (OpPrereqError, "ops[0]: OP_DECLARE", [[op("OP_DECLARE")]], {"group": True}),
+        (OpPrereqError, "ops[0]: OP_CONVERGE", [[op("OP_CONVERGE"), op()]], {}),
+        (OpPrereqError, "jobs[1]: it needs the lock resource/a", [[locked()], [locked()]], {"group": True}),
+        (
+            OpPrereqError,
+            "jobs[1]: it needs the lock resource/a",
+            [[locked()], [locked(mode="shared")]],
+            {"group": True},
+        ),
+        (OpPrereqError, "jobs[1]: it needs", [[locked("tape", 2)], [locked("tape", 2)]], {"group": True}),
+        (OpPrereqError, "jobs of one group end together", [[op()], [op(depends=[[-1, []]])]], {"group": True}),
         (ParameterError, "options.request_id", [[op()]], {"request_id": 5}),
         (ParameterError, "options.request_id", [[op()]], {"request_id": ""}),
         (OpPrereqError, r"^ops\[0\]\.priority: -10, 0 or 10", [[op(priority=-20)]], {}),

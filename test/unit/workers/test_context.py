@@ -36,7 +36,7 @@ class FakeControl(Control):
     """Code that sleeps lets the clock go on, and something happen; code that parks is resumed."""
 
     def __init__(self, clock: FakeTime) -> None:
-        super().__init__(self.park)
+        super().__init__(self.park, lambda: None)
         self.clock = clock
         self.parked = 0
         self.slept: list[float] = []

@@ -15,7 +15,7 @@ class Parked:
 
     def __init__(self) -> None:
         self.times = 0
-        self.control = Control(self.parked)
+        self.control = Control(self.parked, lambda: None)
 
     def parked(self) -> None:
         self.times += 1

@@ -1,0 +1,35 @@
+"""Doing once more what a job has not achieved: its description, made from the job that has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jqueue.errors import OpPrereqError
+from jqueue.jobs.job import _QueuedJob
+from jqueue.jobs.status import SUCCESS
+
+
+def again(job: _QueuedJob, everything: bool) -> dict[str, Any]:
+    """Describes the job that does once more what a final one has not achieved.
+
+    @param everything: also the opcodes that were successful
+    @return: a description map
+    @raise OpPrereqError: there is nothing to do, or the job has not ended
+    """
+    if not job.final:
+        raise OpPrereqError(f"Job {job.id} has not ended; cancel it first, or wait for it")
+    ops = [_fresh(op.input, job.id) for op in job.ops if everything or op.status != SUCCESS]
+    if not ops:
+        raise OpPrereqError(f"Job {job.id} was successful; `jqueue retry --all {job.id}` runs all of it again")
+    description: dict[str, Any] = {"ops": ops, "auto_dismiss": job.auto_dismiss}
+    if job.name is not None:
+        description["name"] = job.name
+    return description
+
+
+def _fresh(state: Mapping[str, Any], job_id: int) -> dict[str, Any]:
+    # What it depended on has been waited for; the jobs may be gone by now.
+    fresh = {key: value for key, value in state.items() if key not in ("depends", "not_before", "lock_paths")}
+    fresh["reason"] = [*(state.get("reason") or ()), ["jqueue:client:retry", f"job={job_id}", 0]]
+    return fresh
