@@ -16,9 +16,10 @@ from twisted.python.failure import Failure
 from jqueue.errors import GenericError, JobLost, OpPrereqError
 from jqueue.jobs.rows import RowStream
 from jqueue.rpc.api import Listener
+from jqueue.rpc.connection import Limits
 from jqueue.rpc.dispatch import Dispatcher
 from jqueue.rpc.listen import listen_unix
-from jqueue.rpc.msgpackrpc import Limits, MessagePackFactory
+from jqueue.rpc.msgpackrpc import MessagePackFactory
 from jqueue.rpc.output import OutputLimits
 from jqueue.rpc.peer import Roles
 from jqueue.turns import Turns

@@ -19,11 +19,11 @@ from jqueue.daemon.removed import RemovedFiles
 from jqueue.daemon.storage import Storage
 from jqueue.jobs.job import _QueuedJob
 from jqueue.opcodes.registry import default_registry
+from jqueue.rpc.connection import Limits
 from jqueue.rpc.dispatch import Dispatcher
-from jqueue.rpc.msgpackrpc import Limits, MessagePackFactory
+from jqueue.rpc.msgpackrpc import MessagePackFactory
 from jqueue.rpc.peer import Roles
-from jqueue.rpc.qmp.server import Limits as QmpLimits
-from jqueue.rpc.qmp.server import QmpFactory
+from jqueue.rpc.qmp.server import QmpFactory, QmpLimits
 from jqueue.sched import snapshot
 from jqueue.sched.checkpointing import Checkpointing
 from jqueue.sched.execution import Execution

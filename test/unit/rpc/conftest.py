@@ -6,31 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
 from jqueue.errors import GenericError
 from jqueue.jobs.rows import RowStream
 from jqueue.rpc.api import Listener
 
+from .fakes import Scripted
 
-class ScriptedQueue:
-    """Notes each call, and answers it from `answers`: a value, an error to raise, or a Deferred."""
+
+class ScriptedQueue(Scripted):
+    """The queue of `jqueue.rpc.api`."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-        self.answers: dict[str, Any] = {}
+        super().__init__()
         self.listeners: list[Listener] = []
-
-    def _answer(self, name: str, *arguments: object) -> Any:
-        self.calls.append((name, *arguments))
-        answer = self.answers.get(name)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def _later(self, name: str, *arguments: object) -> Deferred[Any]:
-        answer = self._answer(name, *arguments)
-        return answer if isinstance(answer, Deferred) else succeed(answer)
 
     def submit(
         self, jobs: list[object], options: dict[str, object], *, uid: int | None, admin: bool

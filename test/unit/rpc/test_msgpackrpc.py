@@ -9,11 +9,14 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from jqueue.rpc.connection import Limits
 from jqueue.rpc.dispatch import Dispatcher
-from jqueue.rpc.msgpackrpc import Limits, MessagePackFactory
+from jqueue.rpc.msgpackrpc import MessagePackFactory
 from jqueue.rpc.output import OutputLimits
 from jqueue.rpc.peer import Peer, Roles
 from jqueue.turns import Turns
+
+from .fakes import Wire
 
 LIMITS = Limits(
     message=200_000,
@@ -28,44 +31,10 @@ LIMITS = Limits(
 ROOT, USER = Peer(10, 0, 0), Peer(11, 5000, 5000)
 
 
-class Wire:
-    """A connection without a kernel."""
-
-    def __init__(self) -> None:
-        self.sent = b""
-        self.reading = True
-        self.half_closed = self.closing = self.aborted = False
-        self.producer: Any = None
-
-    def write(self, data: bytes) -> None:
-        self.sent += data
-
-    def registerProducer(self, producer: object, streaming: bool) -> None:
-        self.producer = producer
-
-    def unregisterProducer(self) -> None:
-        self.producer = None
-
-    def pauseProducing(self) -> None:
-        self.reading = False
-
-    def resumeProducing(self) -> None:
-        self.reading = True
-
-    def loseWriteConnection(self) -> None:
-        self.half_closed = True
-
-    def loseConnection(self) -> None:
-        self.closing = True
-
-    def abortConnection(self) -> None:
-        self.aborted = True
-
-    def messages(self) -> list[Any]:
-        unpacker = msgpack.Unpacker()
-        unpacker.feed(self.sent)
-        self.sent = b""
-        return list(unpacker)
+def cut(sent: bytes) -> list[Any]:
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(sent)
+    return list(unpacker)
 
 
 class Server:
@@ -82,7 +51,7 @@ class Server:
     def connect(self, peer: Peer = USER) -> tuple[Any, Wire]:
         self.peer = peer
         protocol: Any = self.factory.buildProtocol(None)
-        wire = Wire()
+        wire = Wire(cut)
         protocol.makeConnection(wire)
         return protocol, wire
 

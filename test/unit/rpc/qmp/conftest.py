@@ -7,18 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from jqueue.errors import GenericError
 from jqueue.rpc.output import OutputLimits
 from jqueue.rpc.peer import Peer, Roles
 from jqueue.rpc.qmp.api import JobInfo, Listener
-from jqueue.rpc.qmp.server import Limits, QmpFactory
+from jqueue.rpc.qmp.server import QmpFactory, QmpLimits
 from jqueue.turns import Turns
 
+from ..fakes import Scripted, Wire
+
 ROOT, OPERATOR, READER, NOBODY = Peer(10, 0, 0), Peer(11, 5000, 5000), Peer(12, 6000, 6000), Peer(13, 7000, 7000)
-LIMITS = Limits(
+LIMITS = QmpLimits(
     message=200_000,
     unfinished=250_000,
     connections=2,
@@ -28,24 +30,12 @@ LIMITS = Limits(
 )
 
 
-class ScriptedQmpQueue:
-    """Notes each call, and answers it from `answers`: a value, an error to raise, or a Deferred."""
+class ScriptedQmpQueue(Scripted):
+    """The queue of `jqueue.rpc.qmp.api`."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-        self.answers: dict[str, Any] = {"job_infos": []}
+        super().__init__(job_infos=[])
         self.listeners: list[Listener] = []
-
-    def _answer(self, name: str, *arguments: object) -> Any:
-        self.calls.append((name, *arguments))
-        answer = self.answers.get(name)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def _later(self, name: str, *arguments: object) -> Deferred[Any]:
-        answer = self._answer(name, *arguments)
-        return answer if isinstance(answer, Deferred) else succeed(answer)
 
     def job_infos(self) -> Sequence[JobInfo]:
         infos: Sequence[JobInfo] = self._answer("job_infos")
@@ -89,42 +79,11 @@ class ScriptedQmpQueue:
             listener(name, data)
 
 
-class Wire:
-    """A connection without a kernel."""
-
-    def __init__(self) -> None:
-        self.sent = b""
-        self.reading = True
-        self.closing = self.aborted = False
-        self.producer: Any = None
-
-    def write(self, data: bytes) -> None:
-        self.sent += data
-
-    def registerProducer(self, producer: object, streaming: bool) -> None:
-        self.producer = producer
-
-    def unregisterProducer(self) -> None:
-        self.producer = None
-
-    def pauseProducing(self) -> None:
-        self.reading = False
-
-    def resumeProducing(self) -> None:
-        self.reading = True
-
-    def loseConnection(self) -> None:
-        self.closing = True
-
-    def abortConnection(self) -> None:
-        self.aborted = True
-
-    def messages(self) -> list[Any]:
-        """Takes what was sent: each message one line of ASCII, ended by CR LF."""
-        text, self.sent = self.sent.decode("ascii"), b""
-        lines = text.split("\r\n")
-        assert lines.pop() == "" and not any("\n" in line for line in lines)
-        return [json.loads(line) for line in lines]
+def cut(sent: bytes) -> list[Any]:
+    """Each message is one line of ASCII, ended by CR LF."""
+    lines = sent.decode("ascii").split("\r\n")
+    assert lines.pop() == "" and not any("\n" in line for line in lines)
+    return [json.loads(line) for line in lines]
 
 
 class Client:
@@ -132,7 +91,7 @@ class Client:
 
     def __init__(self, protocol: Any) -> None:
         self.protocol = protocol
-        self.wire = Wire()
+        self.wire = Wire(cut)
         protocol.makeConnection(self.wire)
 
     def send(self, *values: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from jqueue.errors import JobQueueError
 from jqueue.rpc.qmp import message
 from jqueue.rpc.qmp.parser import Parser
 
+from ..fakes import ManualTurns
 from .conftest import OPERATOR, ROOT, Client, Server
 
 EXPECTING = {
@@ -139,16 +139,6 @@ def test_what_a_client_that_is_gone_has_sent_is_not_begun(server: Server) -> Non
     answer.callback(None)
     assert server.queue.calls == [("pause", 1)]
     assert client.take() == []
-
-
-class ManualTurns:
-    """Lets a test make each step."""
-
-    def __init__(self) -> None:
-        self.work: list[Iterator[None]] = []
-
-    def add(self, steps: Iterator[None]) -> None:
-        self.work.append(steps)
 
 
 def test_a_client_that_goes_while_its_message_is_read_in_steps_begins_nothing(
