@@ -90,6 +90,15 @@ class MemoryQueue:
     def resume(self, job_id: int) -> Deferred[tuple[bool, str]]:
         return succeed((False, "nothing is paused here"))
 
+    def set_speed(self, job_id: int, speed: int) -> Deferred[tuple[bool, str]]:
+        return succeed((False, "nothing runs here"))
+
+    def complete(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        return succeed((False, "nothing is ready here"))
+
+    def finalize(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        return succeed((False, "nothing is pending here"))
+
     def change_priority(self, job_id: int, priority: int, *, admin: bool) -> Deferred[tuple[bool, str]]:
         raise ValueError("a bug, for the test")
 
@@ -122,7 +131,9 @@ class MemoryQueue:
     def query_status(self) -> dict[str, Any]:
         return {"waiting": sum(map(len, self._waiting.values())), "listeners": len(self._listeners)}
 
-    def subscribe(self, listener: Listener, *, jobs: set[int] | None, changes: bool, log: bool) -> Callable[[], None]:
+    def subscribe(
+        self, listener: Listener, *, jobs: set[int] | None, changes: bool, log: bool, lifecycle: bool
+    ) -> Callable[[], None]:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 

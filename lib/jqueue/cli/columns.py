@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from jqueue.cli.output import Column
+from jqueue.cli.rates import rate_text
+from jqueue.cli.stages import DETAILS, ids_text, stage_text
 from jqueue.cli.times import duration_text, iso, seconds_of
 from jqueue.cli.words import progress_text
 
 Row = Mapping[str, Any]
 Compute = Callable[[Row, float], Any]
 
-USUAL = ("id", "status", "priority", "age", "progress", "job")
+USUAL = ("id", "status", "priority", "age", "stage", "job")
 USUAL_JSON = (
     *("id", "name", "status", "lifecycle", "priority", "summary", "owner"),
     *("received_ts", "start_ts", "end_ts", "progress"),
@@ -28,6 +30,8 @@ class JobColumn:
     column: Column
     fields: tuple[str, ...]
     value: Compute
+    details: tuple[str, ...] = ()
+    """More fields, of jobs that have not ended; of others they would have to be read from the disk, one by one."""
 
 
 def column(name: str) -> JobColumn:
@@ -40,6 +44,11 @@ def fields_of(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(field for name in names for field in column(name).fields))
 
 
+def details_of(names: Sequence[str]) -> list[str]:
+    """Gives the fields that these columns need of jobs that have not ended, beside `fields_of`."""
+    return list(dict.fromkeys(field for name in names for field in column(name).details))
+
+
 def text_of(name: str, value: Any, now: float) -> str:
     """Shows a value to people: times relative, "-" for none."""
     if value is None:
@@ -48,6 +57,10 @@ def text_of(name: str, value: Any, now: float) -> str:
         return duration_text(value)
     if name == "progress":
         return progress_text(value)
+    if name == "speed":
+        return rate_text(value) if value else "-"
+    if name == "members":
+        return ids_text(value)
     if name.endswith("_ts"):
         return duration_text(now - (seconds_of(value) or now)) + " ago"
     if name in _TIMES_OF_OPCODES:
@@ -105,6 +118,15 @@ _COLUMNS = {
     "received_ts": _plain("received_ts", "RECEIVED"),
     "start_ts": _plain("start_ts", "STARTED"),
     "end_ts": _plain("end_ts", "ENDED"),
+    "stage": JobColumn(
+        Column("STAGE", elastic=True),
+        ("id", "status", "lifecycle", "progress"),
+        lambda row, now: stage_text(row),
+        DETAILS,
+    ),
+    "speed": _plain("speed", "SPEED", right=True),
+    "group": _plain("group", "GROUP", elastic=True),
+    "members": _plain("members", "MEMBERS"),
     "age": JobColumn(Column("AGE", right=True), ("received_ts",), _age),
     "took": JobColumn(Column("TOOK", right=True), ("start_ts", "end_ts"), took),
     "job": JobColumn(Column("JOB", elastic=True), ("name", "summary"), lambda row, now: job_text(row)),

@@ -11,12 +11,14 @@ from typing import Any
 
 from jqueue import errors
 from jqueue.cli.results import is_final, lost, query
+from jqueue.cli.stages import needs
 from jqueue.cli.terminal import Connection, Terminal
 from jqueue.cli.words import reason_lines
-from jqueue.jobs import status
+from jqueue.jobs import lifecycle, status
 
-FIELDS = ("id", "name", "status", "lifecycle", "priority", "summary", "start_ts", "end_ts", "opstatus", "opresult")
-_LISTED = tuple(name for name in FIELDS if name not in ("opstatus", "opresult"))
+_LISTED = ("id", "name", "status", "lifecycle", "priority", "summary", "start_ts", "end_ts")
+FIELDS = (*_LISTED, "opstatus", "opresult")
+_NEEDS = ("id", "lifecycle", "phase", "completion", "members")
 _UNFINISHED = ["|", *(["==", "status", name] for name in status.ALL if name not in status.FINALIZED)]
 PAGE = 500
 """Log entries asked for at once."""
@@ -24,17 +26,22 @@ _TICK = 0.5
 _IDLE = 60.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
+_LAST_STEPS = 0.2
+"""Seconds without a step after which those of the last job are thought to be over."""
 
 
 @dataclass(frozen=True)
 class Change:
     """A job is in another state than was told before.
 
-    `job` has the keys of the daemon's JobChanged; `reasons` say what it waits for, when that was asked for.
+    `job` has the keys of the daemon's JobChanged; `reasons` say what it waits for, when that was asked for; `needs` is
+    the verb that it waits for from its user, who gives it to all `members` of its group.
     """
 
     job: dict[str, Any]
     reasons: tuple[str, ...] = ()
+    needs: str | None = None
+    members: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,12 +54,23 @@ class Line:
 
 @dataclass(frozen=True)
 class Tick:
-    """How far the unfinished jobs are, `[done, total, text]` or None; comes twice a second when asked for."""
+    """How far the unfinished jobs are, `[done, total, text]` or None; comes twice a second when asked for.
+
+    `limits` are their speed limits, 0 for none.
+    """
 
     progress: dict[int, list[Any] | None]
+    limits: dict[int, int]
 
 
-Event = Change | Line | Tick
+@dataclass(frozen=True)
+class Step:
+    """A job has taken a step of its lifecycle: event, data and id (None for what is about all) in QEMU's words."""
+
+    event: dict[str, Any]
+
+
+Event = Change | Line | Tick | Step
 
 
 class Follower:
@@ -66,6 +84,7 @@ class Follower:
         logs: dict[int, int] | None = None,
         progress: bool = False,
         explain: bool = False,
+        steps: bool = False,
         deadline: float | None = None,
     ) -> None:
         """Makes it.
@@ -74,6 +93,7 @@ class Follower:
         @param logs: whose log lines to give, and the serial after which they begin
         @param progress: whether `Tick` events are wanted
         @param explain: whether to ask what a waiting job waits for, the first time it does
+        @param steps: whether `Step` events are wanted
         @param deadline: when to give up, on the terminal's monotonic clock, in seconds
         """
         self._terminal = terminal
@@ -82,6 +102,7 @@ class Follower:
         self._deadline = deadline
         self._progress = progress
         self._unexplained = set(ids or ()) if explain else set()
+        self._steps = steps
         self._shown: dict[int, tuple[object, ...]] = {}
         self._ended: set[int] | None = None
         self._unfinished = dict.fromkeys(ids or ())
@@ -104,12 +125,7 @@ class Follower:
         while True:
             try:
                 connection = self._terminal.connection()
-                wanted = {
-                    "jobs": None if self._ids is None else list(self._ids),
-                    "changes": True,
-                    "log": bool(self._serials),
-                }
-                connection.call("Subscribe", wanted)
+                connection.call("Subscribe", self._wanted())
                 self._found()
                 yield from self._catch_up(connection)
                 while self._ids is None or self._unfinished:
@@ -120,6 +136,14 @@ class Follower:
                 if not self._connected:
                     raise
                 self._wait_for_daemon()
+
+    def _wanted(self) -> dict[str, object]:
+        wanted: dict[str, object] = {
+            "jobs": None if self._ids is None else list(self._ids),
+            "changes": True,
+            "log": bool(self._serials),
+        }
+        return {**wanted, "lifecycle": True} if self._steps else wanted
 
     def _catch_up(self, connection: Connection) -> Iterator[Event]:
         """Asks for what happened while nobody told us."""
@@ -153,34 +177,54 @@ class Follower:
                 yield from self._changed(connection, parameters[0])
             elif name == "JobLog":
                 yield from self._new_lines(parameters[0], parameters[1])
+            elif name == "JobLifecycle":
+                yield Step(parameters[0])
             if self._ids is not None and not self._unfinished:
+                yield from self._last_steps(connection)
                 return
             yield from self._tick(connection)
         yield from self._tick(connection)
 
+    def _last_steps(self, connection: Connection) -> Iterator[Event]:
+        """Gives the steps that come behind the end of a job: it may be dismissed by itself."""
+        if self._steps:
+            for name, parameters in connection.notifications(_LAST_STEPS):
+                if name == "JobLifecycle":
+                    yield Step(parameters[0])
+
     def _tick(self, connection: Connection) -> Iterator[Event]:
         self._check_deadline()
         if self._progress and self._terminal.clock.monotonic() >= self._next_tick:
-            rows = query(connection, self.unfinished, ("id", "progress"))
-            yield Tick({row["id"]: row["progress"] for row in rows})
+            rows = query(connection, self.unfinished, ("id", "progress", "speed"))
+            yield Tick({row["id"]: row["progress"] for row in rows}, {row["id"]: row["speed"] or 0 for row in rows})
             self._next_tick = self._terminal.clock.monotonic() + _TICK
 
     def _changed(self, connection: Connection, job: dict[str, Any]) -> Iterator[Event]:
         job_id = job["id"]
         if self._shown.get(job_id) == _state(job):
             return
+        if is_final(job["status"]) and job_id in self._serials:
+            yield from self._read_log(connection, job_id)
+        change = self._explained(connection, job)
+        # Noted only now: had the daemon gone away meanwhile, it would have to be told when it is back.
         self._shown[job_id] = _state(job)
         if is_final(job["status"]):
-            if job_id in self._serials:
-                yield from self._read_log(connection, job_id)
             self._unfinished.pop(job_id, None)
-        yield Change(job, self._reasons(connection, job))
+        yield change
+
+    def _explained(self, connection: Connection, job: dict[str, Any]) -> Change:
+        """Asks for what an event does not tell: what a job waits for, from others or from its user."""
+        reasons = self._reasons(connection, job)
+        if job.get("lifecycle") not in (lifecycle.READY, lifecycle.PENDING):
+            return Change(job, reasons)
+        (now,) = query(connection, [job["id"]], _NEEDS)
+        return Change(job, reasons, needs(now), now["members"])
 
     def _reasons(self, connection: Connection, job: dict[str, Any]) -> tuple[str, ...]:
         if job["status"] != "waiting" or job["id"] not in self._unexplained:
             return ()
-        self._unexplained.discard(job["id"])
         reasons = connection.call("ExplainJob", job["id"])["reasons"]
+        self._unexplained.discard(job["id"])
         return tuple(line for reason in reasons for line in reason_lines(reason))
 
     def _new_lines(self, job_id: int, entries: list[list[Any]]) -> Iterator[Event]:

@@ -6,27 +6,27 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from jqueue.cli.columns import column, fields_of, json_of, text_of
+from jqueue.cli.columns import column, details_of, fields_of, json_of, text_of
 from jqueue.cli.output import chosen_columns, json_lines, show_table, sort_rows
 from jqueue.cli.terminal import Terminal
 
 
-def names_for(args: argparse.Namespace, usual: Sequence[str]) -> tuple[list[str], list[str]]:
+def names_for(args: argparse.Namespace, usual: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """Reads `-o` and `--sort`.
 
     @param usual: the columns to show without `-o`
-    @return: the columns to show, and the job fields to ask for
+    @return: the columns to show, the job fields to ask for, and more that are asked for only of unfinished jobs
     """
     names = chosen_columns(args.columns, usual)
-    sort = [args.sort] if args.sort else []
-    return names, fields_of([*names, *sort])
+    needed = [*names, *([args.sort] if args.sort else [])]
+    return names, fields_of(needed), details_of(needed)
 
 
 def show_jobs(args: argparse.Namespace, terminal: Terminal, rows: list[dict[str, Any]], names: list[str]) -> None:
     """Shows jobs.
 
     @param args: with `sort`, `reverse`, `limit` and `no_header`
-    @param rows: the fields that `names_for` gave
+    @param rows: the fields that `names_for` gave; what is only asked for of unfinished jobs may be missing
     """
     now = terminal.clock.time()
     columns = {name: column(name) for name in [*names, *([args.sort] if args.sort else [])]}

@@ -20,7 +20,7 @@ from jqueue.cli.verb import Parser, add_common_options
 VERBS = (
     *("submit", "run"),
     *("list", "info", "log", "watch", "wait", "why"),
-    *("cancel", "pause", "resume", "retry", "priority", "archive", "autoarchive"),
+    *("cancel", "pause", "resume", "speed", "complete", "finalize", "retry", "priority", "archive", "autoarchive"),
     *("drain", "locks", "workers", "inspect", "fsck", "doctor"),
 )
 

@@ -22,6 +22,9 @@ _COLORS = {
     "running": "36",
     "waiting": "33",
     "paused": "33",
+    "ready": "33",
+    "standby": "33",
+    "pending": "33",
 }
 _GAP = "  "
 
@@ -73,6 +76,12 @@ def paint_status(text: str, terminal: Terminal) -> str:
     return f"\x1b[{code}m{text}\x1b[0m" if code and terminal.colored else text
 
 
+def paint_stage(text: str, terminal: Terminal) -> str:
+    """Colours the word at the beginning of a stage."""
+    word = text[: next((place for place, character in enumerate(text) if not character.isalpha()), len(text))]
+    return paint_status(word, terminal) + text[len(word) :]
+
+
 def show_table(
     terminal: Terminal, columns: Sequence[Column], rows: Sequence[Sequence[str]], header: bool = True
 ) -> None:
@@ -92,6 +101,7 @@ def show_table(
             fill = " " * (width - _width(shown))
             if not (header and number == 0):
                 shown = paint_status(shown, terminal) if column.title in ("STATUS", "STATE", "LIFECYCLE") else shown
+                shown = paint_stage(shown, terminal) if column.title == "STAGE" else shown
             last = i == len(columns) - 1 and not column.right
             parts.append(fill + shown if column.right else shown + ("" if last else fill))
         terminal.out(_GAP.join(parts).rstrip())

@@ -67,16 +67,21 @@ def one_id(word: str) -> int:
     return ids[0]
 
 
-def conditions(args: argparse.Namespace, domain: Collection[str] | None = None) -> Qfilter | None:
+def conditions(
+    args: argparse.Namespace, domain: Collection[str] | None = None, lifecycles: Collection[str] | None = None
+) -> Qfilter | None:
     """Gives what `--status` and `--filter` ask for as a filter of the query language.
 
     @param domain: the only statuses that make sense for the verb, when no status is asked for
+    @param lifecycles: the only lifecycle states that make sense for it
     @return: None if all jobs are meant
     """
     parts: list[Qfilter] = []
     wanted = parse_statuses(args.status) if args.status else domain
     if wanted:
         parts.append(["|", *(["==", "status", name] for name in status.ALL if name in wanted)])
+    if lifecycles:
+        parts.append(["|", *(["==", "lifecycle", name] for name in sorted(lifecycles))])
     if args.filter:
         from jqueue.jobs.filters import parse_filter
 
@@ -84,10 +89,16 @@ def conditions(args: argparse.Namespace, domain: Collection[str] | None = None) 
     return ["&", *parts] if len(parts) > 1 else parts[0] if parts else None
 
 
-def select(args: argparse.Namespace, terminal: Terminal, domain: Collection[str] | None = None) -> list[int]:
+def select(
+    args: argparse.Namespace,
+    terminal: Terminal,
+    domain: Collection[str] | None = None,
+    lifecycles: Collection[str] | None = None,
+) -> list[int]:
     """Gives the jobs that the arguments name.
 
     @param domain: statuses of the jobs that the verb can act on; limits what a filter finds, not the ids given
+    @param lifecycles: lifecycle states of these jobs, likewise
     @raise errors.OpPrereqError: if no job is named, or `--yes` is missing
     """
     ids = parse_ids(args.ids)
@@ -97,7 +108,7 @@ def select(args: argparse.Namespace, terminal: Terminal, domain: Collection[str]
                 f"which jobs? give ids, --status or --filter; `jqueue {args.verb} --help` shows how"
             )
         return ids
-    qfilter = conditions(args, domain)
+    qfilter = conditions(args, domain, lifecycles)
     rows = terminal.connection().call("QueryJobs", ids or None, ["id", "status"], qfilter)
     found = [row[0] for row in rows if row[1] is not None]
     if len(found) > 1 and getattr(args, "yes", True) is False:

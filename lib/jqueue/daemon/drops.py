@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from jqueue.jobs import description
+from jqueue.jobs.description import Submission
 from jqueue.sched.queue import JobQueue
 from jqueue.sched.submission import Answer
 from jqueue.store.dropped import Drop
@@ -31,8 +32,8 @@ class Drops:
         read = self._reader.call(description.load, drop.data, drop.name, self._max_size)
         return read.addCallback(self._submit, drop)
 
-    def _submit(self, jobs: list[Any], drop: Drop) -> Deferred[Answer]:
-        return self._queue.submit_drop(list(jobs), {}, drop.owner, drop.identity)
+    def _submit(self, read: Submission, drop: Drop) -> Deferred[Answer]:
+        return self._queue.submit_drop(list(read.jobs), read.options, drop.owner, drop.identity)
 
     def known(self, identity: str) -> bool:
         """Whether that file was submitted, and is still remembered."""

@@ -1,7 +1,8 @@
 """Job descriptions: YAML or JSON text to the jobs that it asks for.
 
 A description is a map `{name, ops, auto_finalize, auto_dismiss}`; a text holds one, a list of them, or a bare list of
-opcodes, which is one job; each YAML document adds its own.
+opcodes, which is one job; each YAML document adds its own. Or it holds one map `{group, jobs}` and nothing else: jobs
+that succeed or fail together.
 What the opcodes and their parameters mean does not live here, see `jqueue.opcodes`.
 """
 
@@ -10,6 +11,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NoReturn
 
 from jqueue import yamltext
@@ -19,18 +22,33 @@ from jqueue.yamltext import MAX_DEPTH, Value
 MAX_SIZE = 4 * 2**20
 MAX_NAME = 256
 KEYS = ("name", "ops", "auto_finalize", "auto_dismiss")
+GROUP_KEYS = ("group", "jobs")
 
 _OPCODE = "OP_ID"
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def load(data: bytes, source: str, max_size: int = MAX_SIZE) -> list[dict[str, Value]]:
+@dataclass
+class Submission:
+    """What a text asks for in one call."""
+
+    jobs: list[dict[str, Value]]
+    """Descriptions, each a map with `ops`; at least one."""
+    group: bool | str = False
+    """Whether they succeed or fail together; the group's name if it has one."""
+
+    @property
+    def options(self) -> dict[str, object]:
+        """What is to be said of all of them, see `SubmitManyJobs`."""
+        return {"group": self.group} if self.group else {}
+
+
+def load(data: bytes, source: str, max_size: int = MAX_SIZE) -> Submission:
     """Reads job descriptions; a text of megabytes takes a second, so not on the reactor's thread.
 
     @param data: YAML or JSON, in UTF-8
     @param source: what to call it in errors, a file name for example
     @param max_size: bytes above which nothing is even parsed
-    @return: one map a job, each with `ops`; at least one
     @raise OpPrereqError: the text cannot be read, or is no description; says where and what to do
     """
     if len(data) > max_size:
@@ -43,10 +61,12 @@ def load(data: bytes, source: str, max_size: int = MAX_SIZE) -> list[dict[str, V
         raise OpPrereqError(f"{source}: byte {exc.start} is not UTF-8; save the file as UTF-8") from None
     documents = [document for document in _parse(text, source) if document is not None]
     try:
+        if any(map(_is_group, documents)):
+            return _group(documents)
         jobs = [job for document in documents for job in _jobs(document)]
         if not jobs:
             raise OpPrereqError("there is no job in it; write `ops:` with a list of opcodes")
-        return [check(job, f"jobs[{number}]" if len(jobs) > 1 else "") for number, job in enumerate(jobs)]
+        return Submission([check(job, f"jobs[{number}]" if len(jobs) > 1 else "") for number, job in enumerate(jobs)])
     except OpPrereqError as exc:
         raise OpPrereqError(f"{source}: {exc.text}") from None
 
@@ -146,6 +166,28 @@ def _jobs(document: Value) -> list[Value]:
     return [document] if document else []
 
 
+def _is_group(document: Value) -> bool:
+    return isinstance(document, dict) and ("jobs" in document or ("group" in document and "ops" not in document))
+
+
+def _group(documents: Sequence[Value]) -> Submission:
+    (document, *others) = documents
+    if others or not isinstance(document, dict):
+        raise OpPrereqError("a group stands alone in its text; put the other jobs into its `jobs`, or another file")
+    for key in document:
+        if key not in GROUP_KEYS:
+            hint = "it is said of each job: put it into those of `jobs`" if key in KEYS else None
+            _refuse(key, f"there is no such key; {hint or _suggestion(key, GROUP_KEYS, 'a group')}")
+    group, jobs = document.get("group", False), document.get("jobs")
+    if isinstance(group, str):
+        check_name(group, "group")
+    elif not isinstance(group, bool):
+        _refuse("group", f"true or a name expected, got {group!r:.60}")
+    if not isinstance(jobs, list) or not jobs:
+        _refuse("jobs", "a list of at least one job expected" + (f", got {jobs!r:.60}" if jobs else ""))
+    return Submission([check(job, f"jobs[{number}]") for number, job in enumerate(jobs)], group)
+
+
 def _check_ops(ops: Value, path: str) -> None:
     if not isinstance(ops, list) or not ops:
         _refuse(path, "a list of at least one opcode expected" + (f", got {ops!r:.60}" if ops else ""))
@@ -154,15 +196,21 @@ def _check_ops(ops: Value, path: str) -> None:
             _refuse(f"{path}[{number}]", f"an opcode expected, a map with {_OPCODE}, got {op!r:.60}")
         if _OPCODE not in op:
             hint = "; this is a job, and stands in a list of opcodes" if "ops" in op else ""
+            hint = "; this is a group, and stands alone in its text" if "jobs" in op else hint
             _refuse(f"{path}[{number}]", f"{_OPCODE} is missing{hint}")
 
 
 def _refuse_key(path: str, key: str, is_opcode: bool) -> NoReturn:
     if is_opcode:
         _refuse(path, "this is an opcode; a job is a map with `ops`, a list of opcodes: put it there")
-    close = difflib.get_close_matches(key, KEYS, n=1)
-    hint = f"did you mean `{close[0]}`?" if close else f"a job has {', '.join(KEYS)}"
-    _refuse(_join(path, key), f"there is no such key; {hint}")
+    if key in GROUP_KEYS:
+        _refuse(_join(path, key), "a job has no such key; a group is a map of its own, `{group: true, jobs: [...]}`")
+    _refuse(_join(path, key), f"there is no such key; {_suggestion(key, KEYS, 'a job')}")
+
+
+def _suggestion(key: str, known: Sequence[str], what: str) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"{what} has {', '.join(known)}"
 
 
 def _join(path: str, key: str) -> str:

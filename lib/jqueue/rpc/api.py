@@ -55,7 +55,11 @@ class QueueApi(Protocol):
         ...
 
     def cancel(self, job_id: int, kill: bool, soft: bool) -> Deferred[tuple[bool, str]]:
-        """Cancels a job; says whether it did, and why not."""
+        """Cancels a job; says whether it did, and why not.
+
+        @param kill: do not leave a command time to end by itself
+        @param soft: have a job that is ready keep what it has, and end with success; cancel any other as usual
+        """
         ...
 
     def pause(self, job_id: int) -> Deferred[tuple[bool, str]]:
@@ -64,6 +68,21 @@ class QueueApi(Protocol):
 
     def resume(self, job_id: int) -> Deferred[tuple[bool, str]]:
         """Lets a paused job go on."""
+        ...
+
+    def set_speed(self, job_id: int, speed: int) -> Deferred[tuple[bool, str]]:
+        """Limits the speed of a job.
+
+        @param speed: units of its progress a second; 0 is no limit
+        """
+        ...
+
+    def complete(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        """Tells a job that is ready to come to its end."""
+        ...
+
+    def finalize(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        """Finalises a pending job, and with it its group."""
         ...
 
     def change_priority(self, job_id: int, priority: int, *, admin: bool) -> Deferred[tuple[bool, str]]:
@@ -109,6 +128,14 @@ class QueueApi(Protocol):
         """Says how the daemon is."""
         ...
 
-    def subscribe(self, listener: Listener, *, jobs: set[int] | None, changes: bool, log: bool) -> Callable[[], None]:
-        """Tells of events until the function that is returned is called."""
+    def subscribe(
+        self, listener: Listener, *, jobs: set[int] | None, changes: bool, log: bool, lifecycle: bool
+    ) -> Callable[[], None]:
+        """Tells of events until the function that is returned is called.
+
+        @param jobs: of these jobs only; None for all
+        @param changes: whether of each change of a job
+        @param log: whether of new log entries
+        @param lifecycle: whether of each step in QEMU's words
+        """
         ...

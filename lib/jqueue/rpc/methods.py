@@ -1,29 +1,18 @@
 """The one table of methods: names, parameters, results and permissions, as every protocol has them.
 
 Names, arguments and results of Ganeti's LUXI where it has the method, ours in the same style.
-What a method does lives in the queue; how arguments are checked in `jqueue.rpc.parameters`.
+How each calls the queue is in `jqueue.rpc.handlers`, how arguments are checked in `jqueue.rpc.parameters`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
-
-from jqueue.errors import GenericError, OpPrereqError
 from jqueue.opcodes.kinds import AnyOf, Boolean, Fields, Kind, ListOf, Null, Number, Text
-from jqueue.rpc.api import QueueApi
+from jqueue.rpc import handlers
 from jqueue.rpc.parameters import AsGiven, AtLeast, Job, JobId, JobIds, Parameter
 from jqueue.rpc.peer import Role
-from jqueue.rpc.query import query, query_fields
-from jqueue.rpc.session import Session
-
-T = TypeVar("T")
-
-MAX_LOG_ENTRIES = 1000
-"""Log entries in one answer."""
 
 
 @dataclass(frozen=True)
@@ -41,139 +30,6 @@ class Method:
         return f"{self.name}({', '.join(map(str, self.parameters))})"
 
 
-# Handlers, in the order of the table; each returns the result or a Deferred of it
-
-
-def _submit_job(queue: QueueApi, session: Session, ops: object, options: dict[str, object]) -> Deferred[int | None]:
-    def only(results: list[int | GenericError | None]) -> int | None:
-        result = results[0]
-        if isinstance(result, GenericError):
-            raise result
-        return result
-
-    return _submit(queue, session, [ops], options).addCallback(only)
-
-
-def _submit_many(
-    queue: QueueApi, session: Session, jobs: list[object], options: dict[str, object]
-) -> Deferred[list[tuple[bool, object]]]:
-    def pairs(results: list[int | GenericError | None]) -> list[tuple[bool, object]]:
-        return [(False, str(one)) if isinstance(one, GenericError) else (True, one) for one in results]
-
-    return _submit(queue, session, jobs, options).addCallback(pairs)
-
-
-def _submit(
-    queue: QueueApi, session: Session, jobs: list[object], options: dict[str, object]
-) -> Deferred[list[int | GenericError | None]]:
-    return queue.submit(jobs, options, uid=session.peer.uid, admin=session.role is Role.ADMIN)
-
-
-def _query_jobs(queue: QueueApi, session: Session, ids: list[int], fields: list[str], qfilter: object) -> object:
-    return queue.query_jobs(ids or None, fields, qfilter)
-
-
-def _query_fields(queue: QueueApi, session: Session, what: str, names: list[str] | None) -> object:
-    return query_fields(what, names)
-
-
-def _query(queue: QueueApi, session: Session, what: str, fields: list[str], qfilter: object) -> object:
-    return query(queue, what, fields, qfilter)
-
-
-def _wait(
-    queue: QueueApi,
-    session: Session,
-    job_id: int,
-    fields: list[str],
-    prev_info: object,
-    prev_serial: int | None,
-    timeout: float,
-) -> object:
-    gone = session.until_closed()
-
-    def forget(result: T) -> T:
-        session.forget(gone)
-        return result
-
-    return queue.wait_for_change(job_id, fields, prev_info, prev_serial, timeout, gone).addBoth(forget)
-
-
-def _cancel(queue: QueueApi, session: Session, job_id: int, kill: bool, soft: bool) -> object:
-    return queue.cancel(job_id, kill, soft)
-
-
-def _pause(queue: QueueApi, session: Session, job_id: int) -> object:
-    return queue.pause(job_id)
-
-
-def _resume(queue: QueueApi, session: Session, job_id: int) -> object:
-    return queue.resume(job_id)
-
-
-def _change_priority(queue: QueueApi, session: Session, job_id: int, priority: int) -> object:
-    return queue.change_priority(job_id, priority, admin=session.role is Role.ADMIN)
-
-
-def _archive(queue: QueueApi, session: Session, job_id: int) -> object:
-    return queue.archive(job_id)
-
-
-def _auto_archive(queue: QueueApi, session: Session, age: float, timeout: float) -> object:
-    return queue.auto_archive(age, timeout)
-
-
-def _set_drain(queue: QueueApi, session: Session, drained: bool, reason: str) -> object:
-    return queue.set_drain(reason if drained else None)
-
-
-def _retry(queue: QueueApi, session: Session, job_id: int, everything: bool) -> object:
-    return queue.retry(job_id, everything, session.peer.uid)
-
-
-def _job_log(queue: QueueApi, session: Session, job_id: int, newer_than: int, limit: int) -> object:
-    return queue.job_log(job_id, newer_than, min(limit, MAX_LOG_ENTRIES))
-
-
-def _explain(queue: QueueApi, session: Session, job_id: int) -> object:
-    return queue.explain(job_id)
-
-
-def _query_locks(queue: QueueApi, session: Session) -> object:
-    return queue.query_locks()
-
-
-def _query_workers(queue: QueueApi, session: Session) -> object:
-    return queue.query_workers()
-
-
-def _query_status(queue: QueueApi, session: Session) -> object:
-    return queue.query_status()
-
-
-def _who_am_i(queue: QueueApi, session: Session) -> object:
-    return {"uid": session.peer.uid, "pid": session.peer.pid, "role": str(session.role)}
-
-
-def _subscribe(queue: QueueApi, session: Session, options: dict[str, Any]) -> bool:
-    if session.notify is None:
-        raise OpPrereqError("this protocol has no notifications; use WaitForJobChange")
-    jobs = options.get("jobs")
-    end = queue.subscribe(
-        session.notify,
-        jobs=None if jobs is None else set(jobs),
-        changes=options.get("changes", True),
-        log=options.get("log", False),
-    )
-    session.subscribed(end)
-    return True
-
-
-def _unsubscribe(queue: QueueApi, session: Session) -> bool:
-    session.subscribed(None)
-    return True
-
-
 # Parameters that several methods have
 
 _NAMES = ListOf(Text())
@@ -186,13 +42,16 @@ _JOB_OPTIONS: dict[str, Kind] = {
 }
 _SUBMIT_OPTIONS = Fields(_JOB_OPTIONS, frozenset())
 _SUBMIT_MANY_OPTIONS = Fields({**_JOB_OPTIONS, "group": AnyOf([Boolean(), Text(), Null()])}, frozenset())
-_SUBSCRIPTION = Fields({"jobs": AnyOf([JobIds(), Null()]), "changes": Boolean(), "log": Boolean()}, frozenset())
+_SUBSCRIPTION = Fields(
+    {"jobs": AnyOf([JobIds(), Null()]), "changes": Boolean(), "log": Boolean(), "lifecycle": Boolean()}, frozenset()
+)
 
 _ID = Parameter("id", JobId(), "the job")
 _FIELDS = Parameter("fields", _NAMES, "names of fields, see QueryFields")
 _FILTER = Parameter("qfilter", AsGiven(), "filter lists as in Ganeti, null for all", None)
 
 _BOOL_TEXT = "[whether it was done, what was done or why not]"
+_NOTED = "[whether it was noted, which is not yet done; what comes of it, or why it was refused]"
 
 _TABLE = (
     Method(
@@ -204,18 +63,23 @@ _TABLE = (
         "the job's id, once it is durable; null in a dry run, which checks and no more",
         Role.OPERATOR,
         "Submits one job.",
-        _submit_job,
+        handlers.submit_job,
     ),
     Method(
         "SubmitManyJobs",
         (
             Parameter("jobs", ListOf(Job()), "descriptions, each as for SubmitJob"),
-            Parameter("options", _SUBMIT_MANY_OPTIONS, "as for SubmitJob, and group: true or a name", {}),
+            Parameter(
+                "options",
+                _SUBMIT_MANY_OPTIONS,
+                "as for SubmitJob, and group: true or a name, for jobs that succeed or fail together",
+                {},
+            ),
         ),
         "for each job [true, id], or [false, what is wrong with its dependencies]",
         Role.OPERATOR,
         "Submits several jobs, which may depend on each other; if one is not valid, none is submitted.",
-        _submit_many,
+        handlers.submit_many,
     ),
     Method(
         "QueryJobs",
@@ -223,7 +87,7 @@ _TABLE = (
         "for each job a list of values; of a job that does not exist the id and nulls",
         Role.READER,
         "Gives fields of jobs, archived ones too if they are named.",
-        _query_jobs,
+        handlers.query_jobs,
     ),
     Method(
         "QueryFields",
@@ -234,7 +98,7 @@ _TABLE = (
         "{fields: [{name, title, kind, doc}]}",
         Role.READER,
         "Describes the fields that can be asked for.",
-        _query_fields,
+        handlers.query_fields,
     ),
     Method(
         "Query",
@@ -242,7 +106,7 @@ _TABLE = (
         "{fields: definitions, data: rows of [status, value]}",
         Role.READER,
         "Gives a table with its definitions.",
-        _query,
+        handlers.query,
     ),
     Method(
         "WaitForJobChange",
@@ -256,38 +120,71 @@ _TABLE = (
         "[values, log entries], unchanged after the timeout; null if there is no such job",
         Role.READER,
         "Waits until a job differs from what the caller knows.",
-        _wait,
+        handlers.wait,
     ),
     Method(
         "CancelJob",
         (
             _ID,
             Parameter("kill", Boolean(), "end a running command at once", False),
-            Parameter("soft", Boolean(), "let a job that has converged keep its result", False),
+            Parameter(
+                "soft",
+                Boolean(),
+                "have a job that is ready end with success and what it has so far, but not switch over; "
+                "for any other job it makes no difference",
+                False,
+            ),
         ),
-        _BOOL_TEXT,
+        _NOTED,
         Role.OPERATOR,
-        "Cancels a job.",
-        _cancel,
+        "Cancels a job, and with it the others of its group; running code is asked to stop, and is not waited for.",
+        handlers.cancel,
     ),
     Method(
         "PauseJob",
         (_ID,),
-        _BOOL_TEXT,
+        _NOTED,
         Role.OPERATOR,
         "Pauses a job: running code at its next pause point, where it gives up its worker and keeps its locks.",
-        _pause,
+        handlers.pause,
     ),
-    Method("ResumeJob", (_ID,), _BOOL_TEXT, Role.OPERATOR, "Lets a paused job go on.", _resume),
+    Method("ResumeJob", (_ID,), _NOTED, Role.OPERATOR, "Lets a paused job go on.", handlers.resume),
+    Method(
+        "SetJobSpeed",
+        (_ID, Parameter("speed", AtLeast(0), "bytes a second (what the job counts its progress in); 0 for no limit")),
+        _NOTED,
+        Role.OPERATOR,
+        "Limits the speed of a job that has not ended, as far as its opcodes keep to a limit; a raised limit acts at "
+        "once, a lower one from the next piece of work on.",
+        handlers.set_speed,
+    ),
+    Method(
+        "CompleteJob",
+        (_ID,),
+        _NOTED,
+        Role.OPERATOR,
+        "Tells a job that is ready to come to its end; one that is paused meanwhile does so when it is resumed.",
+        handlers.complete,
+    ),
+    Method(
+        "FinalizeJob",
+        (_ID,),
+        _NOTED,
+        Role.OPERATOR,
+        "Finalises a pending job, and with it its whole group; that may still fail, which the status says then.",
+        handlers.finalize,
+    ),
     Method(
         "ChangeJobPriority",
         (_ID, Parameter("priority", AtLeast(-20), "-10, 0 or 10; for an administrator -20 to 19")),
         _BOOL_TEXT,
         Role.OPERATOR,
         "Changes the priority of what has not run yet.",
-        _change_priority,
+        handlers.change_priority,
     ),
-    Method("ArchiveJob", (_ID,), "whether it was archived", Role.OPERATOR, "Archives a finished job.", _archive),
+    Method(
+        "ArchiveJob", (_ID,), "whether it was archived", Role.OPERATOR, "Archives a finished job.", handlers.archive
+    ),
     Method(
         "AutoArchiveJobs",
         (
@@ -297,7 +194,7 @@ _TABLE = (
         "[how many were archived, how many were not looked at]",
         Role.OPERATOR,
         "Archives jobs that finished long ago.",
-        _auto_archive,
+        handlers.auto_archive,
     ),
     Method(
         "SetDrainFlag",
@@ -308,7 +205,7 @@ _TABLE = (
         "true",
         Role.ADMIN,
         "Drains the queue, or opens it again.",
-        _set_drain,
+        handlers.set_drain,
     ),
     Method(
         "RetryJob",
@@ -316,19 +213,19 @@ _TABLE = (
         "the id of the new job",
         Role.OPERATOR,
         "Submits what did not succeed of a finished job again.",
-        _retry,
+        handlers.retry,
     ),
     Method(
         "QueryJobLog",
         (
             _ID,
             Parameter("newer_than", AtLeast(-1), "serial after which to begin", 0),
-            Parameter("limit", AtLeast(1), f"entries, at most {MAX_LOG_ENTRIES}", MAX_LOG_ENTRIES),
+            Parameter("limit", AtLeast(1), f"entries, at most {handlers.MAX_LOG_ENTRIES}", handlers.MAX_LOG_ENTRIES),
         ),
         "[opcode index, serial, [seconds, microseconds], type, message] for each, oldest first",
         Role.READER,
         "Reads the log of a job.",
-        _job_log,
+        handlers.job_log,
     ),
     Method(
         "ExplainJob",
@@ -336,7 +233,7 @@ _TABLE = (
         "{id, status, held: [{name, mode}], reasons: [{kind, text, ...}]}",
         Role.READER,
         "Says what a job waits for, and who has it; and which locks it has itself.",
-        _explain,
+        handlers.explain,
     ),
     Method(
         "QueryLocks",
@@ -344,7 +241,7 @@ _TABLE = (
         "[{name, mode, owners, pending: [[mode, owners]]}]",
         Role.READER,
         "Gives every lock that is held or wanted.",
-        _query_locks,
+        handlers.query_locks,
     ),
     Method(
         "QueryWorkers",
@@ -352,7 +249,7 @@ _TABLE = (
         "{size, running, jobs: [{id, op, summary, state, since, ...}]}",
         Role.READER,
         "Says what the workers do.",
-        _query_workers,
+        handlers.query_workers,
     ),
     Method(
         "QueryStatus",
@@ -360,7 +257,7 @@ _TABLE = (
         "{version, pid, uptime, jobs: {status: count}, drained, journal, job_files, ...}",
         Role.READER,
         "Says how the daemon is.",
-        _query_status,
+        handlers.query_status,
     ),
     Method(
         "WhoAmI",
@@ -368,17 +265,22 @@ _TABLE = (
         "{uid, pid, role}; role is reader, operator or admin",
         Role.READER,
         "Says whom the daemon takes the client for.",
-        _who_am_i,
+        handlers.who_am_i,
     ),
     Method(
         "Subscribe",
-        (Parameter("options", _SUBSCRIPTION, "jobs (null for all), changes (true), log (false)", {}),),
-        "true; then notifications JobChanged(event) and JobLog(id, entries)",
+        (
+            Parameter(
+                "options", _SUBSCRIPTION, "jobs (null for all), changes (true), log (false), lifecycle (false)", {}
+            ),
+        ),
+        "true; then notifications JobChanged(event), JobLog(id, entries) and, with lifecycle, JobLifecycle(event) for "
+        "each step in QEMU's words",
         Role.READER,
         "Tells of events from now on; replaces the subscription this connection had.",
-        _subscribe,
+        handlers.subscribe,
     ),
-    Method("Unsubscribe", (), "true", Role.READER, "Ends the subscription of this connection.", _unsubscribe),
+    Method("Unsubscribe", (), "true", Role.READER, "Ends the subscription of this connection.", handlers.unsubscribe),
 )
 
 METHODS: Mapping[str, Method] = {method.name: method for method in _TABLE}

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 FAILED = ["OpExecError", ["no space left", "environment_error"]]
 
 
+LIFECYCLES = {"queued": "created", "waiting": "created", "canceling": "running", "running": "running"}
+
+
 def job(job_id: int, status: str, **more: Any) -> dict[str, Any]:
-    base: dict[str, Any] = {"name": None, "lifecycle": status, "priority": 0, "end_ts": None, "summary": ["A"]}
+    lifecycle = LIFECYCLES.get(status, "concluded")
+    base: dict[str, Any] = {"name": None, "lifecycle": lifecycle, "priority": 0, "end_ts": None, "summary": ["A"]}
     return {"id": job_id, "status": status, "opstatus": [status], "opresult": [None], **base, **more}
 
 
@@ -214,12 +218,12 @@ def test_submit_follow_in_json_is_one_document_a_line(shell: Shell) -> None:
             "kind": "message",
             "message": "hello",
         },
-        {"type": "progress", "id": 5, "done": 1, "total": 2, "text": "x"},
+        {"type": "progress", "id": 5, "done": 1, "total": 2, "text": "x", "speed": 0},
         {
             "type": "change",
             **base,
             "status": "error",
-            "lifecycle": "error",
+            "lifecycle": "concluded",
             "ended": "2023-11-14T22:13:29.000000+00:00",
             "error": "no space left",
         },
@@ -281,3 +285,234 @@ def test_following_a_job_that_is_not_there_is_an_error(shell: Shell) -> None:
             "",
             "jqueue: there is no job 7, neither in the queue nor in the archive; `jqueue list` shows the ids\n",
         )
+
+
+# The lifecycle
+
+
+def ready(job_id: int, **more: Any) -> dict[str, Any]:
+    return job(job_id, "running", lifecycle="ready", **more)
+
+
+def pending(job_id: int, **more: Any) -> dict[str, Any]:
+    return job(job_id, "running", lifecycle="pending", phase="pending", **more)
+
+
+def test_a_change_of_the_lifecycle_alone_is_told(shell: Shell) -> None:
+    shell.daemon.answers["SubmitManyJobs"] = [[True, 5]]
+    shell.daemon.log(5, [])
+    shell.daemon.jobs(job(5, "running"))
+    paused = changed(5, "running", lifecycle="paused")
+    shell.daemon.pushed = [[paused, paused, changed(5, "running"), changed(5, "success")]]
+    result = shell("submit", "--follow", "-", stdin=b"ops: [{OP_ID: X}]")
+    assert result.err.splitlines() == [
+        "job 5 submitted",
+        "job 5: running",
+        "job 5: running (paused)",
+        "job 5: running",
+        "job 5: success",
+    ]
+
+
+def test_watch_shows_the_lifecycle_where_it_says_more_than_the_status(shell: Shell) -> None:
+    shell.daemon.jobs(job(5, "running"), job(6, "running"))
+    shell.daemon.pushed = [
+        [
+            changed(5, "running", lifecycle="paused"),
+            changed(5, "running"),
+            changed(5, "running", lifecycle="waiting"),
+            changed(6, "running", lifecycle="aborting"),
+            changed(5, "running", lifecycle="aborting"),
+            changed(6, "error", opstatus=["error"], opresult=[FAILED]),
+            changed(5, "canceled"),
+        ]
+    ]
+    assert [line[10:] for line in shell("watch", "5,6").out.splitlines()] == [
+        "     5  running   A",
+        "     6  running   A",
+        "     5  running (paused)  A",
+        "     5  running   A",
+        "     5  running (waiting for its group)  A",
+        "     6  running (aborting)  A",
+        "     5  running (aborting)  A",
+        "     6  error: no space left  A",
+        "     5  canceled  A",
+    ]
+
+
+@pytest.mark.parametrize("verb", [["wait"], ["log", "-f"], ["watch"]], ids=["wait", "log", "watch"])
+def test_who_follows_a_job_that_is_ready_is_told_once_what_it_waits_for(shell: Shell, verb: list[str]) -> None:
+    shell.daemon.log(5, [])
+    shell.daemon.jobs(ready(5, log_serial=0))
+    standby = changed(5, "running", lifecycle="standby")
+    notes = [standby, ("JobChanged", [ready(5)]), changed(5, "success")]
+    shell.daemon.pushed = [notes] if verb == ["wait"] else [[], notes]
+    result = shell(*verb, "5")
+    assert result.status == 0
+    assert result.err.splitlines()[:1] == ["job 5 is ready: `jqueue complete 5` ends it"]
+    assert result.err.count("jqueue complete") == 1
+
+
+def test_a_job_that_becomes_ready_while_it_is_followed_is_waited_for(shell: Shell) -> None:
+    shell.daemon.answers["SubmitManyJobs"] = [[True, 5]]
+    shell.daemon.log(5, [])
+    shell.daemon.jobs(job(5, "running"))
+
+    def converge() -> Any:
+        shell.daemon.jobs(ready(5))
+        yield "JobChanged", [ready(5)]
+        yield changed(5, "running", lifecycle="standby")
+        yield "JobChanged", [ready(5)]
+        shell.daemon.jobs(ready(5, completion="complete"))
+        yield changed(5, "success")
+
+    shell.daemon.pushed = [converge()]
+    result = shell("submit", "--follow", "-", stdin=b"ops: [{OP_ID: X}]")
+    assert result.status == 0
+    assert result.err.splitlines() == [
+        "job 5 submitted",
+        "job 5: running",
+        "job 5 is ready: `jqueue complete 5` ends it",
+        "job 5: running (standby)",
+        "job 5: running (ready)",
+        "job 5: success",
+    ]
+
+
+def test_a_ready_job_that_was_told_to_end_waits_for_nobody(shell: Shell) -> None:
+    shell.daemon.jobs(ready(5, completion="leave"))
+    shell.daemon.pushed = [[changed(5, "success")]]
+    assert shell("wait", "5") == (0, "5 success\n", "")
+
+
+def test_a_pending_job_says_how_it_is_finalised_and_is_waited_for(shell: Shell) -> None:
+    shell.daemon.jobs(pending(5))
+    shell.daemon.pushed = [[changed(5, "success")]]
+    assert shell("wait", "5") == (0, "5 success\n", "job 5 is pending: `jqueue finalize 5` ends it\n")
+    assert shell.daemon.pushed == []
+
+
+def test_a_pending_group_says_it_once_for_all_members(shell: Shell) -> None:
+    shell.daemon.answers["SubmitManyJobs"] = [[True, 5], [True, 6]]
+    shell.daemon.answers["QueryJobLog"] = []
+    members = {"members": [5, 6]}
+    shell.daemon.jobs(pending(5, **members), pending(6, **members))
+    shell.daemon.pushed = [[], [changed(6, "success"), changed(5, "success")]]
+    result = shell("submit", "--follow", "-", stdin=b"group: true\njobs: [[{OP_ID: X}], [{OP_ID: X}]]")
+    assert result.err.splitlines() == [
+        "job 5 submitted",
+        "job 6 submitted",
+        "the group of jobs 5-6 is pending: `jqueue finalize 5` ends it",
+        "job 6: success",
+        "job 5: success",
+    ]
+
+
+def test_a_job_that_is_being_finalised_asks_nobody_for_it(shell: Shell) -> None:
+    shell.daemon.answers["SubmitManyJobs"] = [[True, 5]]
+    shell.daemon.log(5, [])
+    shell.daemon.jobs(job(5, "running", phase="committing"))
+    shell.daemon.pushed = [[changed(5, "running", lifecycle="pending"), changed(5, "success")]]
+    result = shell("submit", "--follow", "-", stdin=b"ops: [{OP_ID: X}]")
+    assert result.err == "job 5 submitted\njob 5: running\njob 5: success\n"
+
+
+def test_quiet_hides_what_a_job_waits_for(shell: Shell) -> None:
+    shell.daemon.jobs(ready(5))
+    shell.daemon.pushed = [[changed(5, "success")]]
+    assert shell("wait", "-q", "5") == (0, "5 success\n", "")
+
+
+def test_in_json_the_lifecycle_is_in_the_change_and_the_advice_on_stderr(shell: Shell) -> None:
+    shell.daemon.log(5, [])
+    shell.daemon.jobs(ready(5))
+    shell.daemon.pushed = [[], [changed(5, "success")]]
+    result = shell("watch", "--json", "5")
+    lines = [json.loads(text) for text in result.out.splitlines()]
+    assert [(one["type"], one["lifecycle"]) for one in lines] == [("change", "ready"), ("change", "concluded")]
+    assert result.err == "job 5 is ready: `jqueue complete 5` ends it\n"
+
+
+def step(job_id: int | None, name: str, **data: Any) -> tuple[str, list[Any]]:
+    return "JobLifecycle", [{"event": name, "data": data, "id": job_id}]
+
+
+STEPS = [
+    step(5, "JOB_STATUS_CHANGE", id="job5", status="ready"),
+    step(5, "BLOCK_JOB_READY", device="job5", type="mirror", len=100, offset=100, speed=0),
+    step(None, "SHUTDOWN", guest=False, reason="host-qmp-quit"),
+    changed(5, "success", end_ts=[1_700_000_009, 0]),
+]
+LAST = step(5, "JOB_STATUS_CHANGE", id="job5", status="null")
+
+
+def test_watch_shows_each_step_of_the_lifecycle_to_the_last(shell: Shell) -> None:
+    shell.daemon.log(5, [])
+    shell.daemon.jobs(job(5, "running"))
+    shell.daemon.pushed = [[], STEPS, [LAST]]
+    result = shell("watch", "--lifecycle", "5")
+    assert result.out == (
+        "22:13:20       5  running   A\n"
+        "22:13:20       5  -> ready\n"
+        "22:13:20       5  -> BLOCK_JOB_READY type=mirror len=100 offset=100 speed=0\n"
+        "22:13:20       -  -> SHUTDOWN guest=false reason=host-qmp-quit\n"
+        "22:13:29       5  success   A\n"
+        "22:13:20       5  -> null\n"
+    )
+    assert shell.daemon.calls[0] == ("Subscribe", {"jobs": [5], "changes": True, "log": True, "lifecycle": True})
+
+
+def test_steps_in_json_are_the_events_as_they_came(shell: Shell) -> None:
+    shell.daemon.log(5, [])
+    shell.daemon.jobs(job(5, "running"))
+    shell.daemon.pushed = [[], STEPS, [LAST]]
+    lines = [json.loads(text) for text in shell("watch", "--lifecycle", "--json", "5").out.splitlines()]
+    told = [one for one in lines if one["type"] == "lifecycle"]
+    assert told == [{"type": "lifecycle", **event} for _, (event,) in (*STEPS[:3], LAST)]
+
+
+def test_without_the_option_no_steps_are_asked_for(shell: Shell) -> None:
+    shell.daemon.log(5, [])
+    shell.daemon.jobs(job(5, "success"))
+    shell("watch", "5")
+    assert shell.daemon.calls[0] == ("Subscribe", {"jobs": [5], "changes": True, "log": True})
+
+
+def test_the_speed_limit_is_shown_beside_the_progress(shell: Shell) -> None:
+    shell.daemon.log(5, [])
+    shell.daemon.jobs(job(5, "running", progress=[42, 100, "copying"], speed=10 * 2**20, log_serial=0))
+
+    def slower() -> Any:
+        shell.daemon.jobs(job(5, "running", progress=[42, 100, "copying"], speed=65536))
+        yield from ()
+
+    shell.daemon.pushed = [[], slower(), [changed(5, "success")]]
+    assert shell("log", "-f", "5").err.splitlines() == [
+        "42% copying, at most 10 MiB/s",
+        "42% copying, at most 64 KiB/s",
+        "job 5: success",
+    ]
+
+
+def test_an_end_that_could_not_be_looked_into_is_told_when_the_daemon_is_back(
+    shell: Shell, gone: errors.DaemonUnreachable
+) -> None:
+    entries = [line(1, "one")]
+    shell.daemon.log(5, entries)
+    shell.daemon.jobs(job(5, "running", log_serial=1))
+    read = shell.daemon.answers["QueryJobLog"]
+
+    def die() -> Any:
+        entries.append(line(2, "last words"))
+        shell.daemon.jobs(job(5, "success"))
+        shell.daemon.answers["QueryJobLog"] = lambda *arguments: back()
+        yield changed(5, "success")
+
+    def back() -> Any:
+        shell.daemon.answers["QueryJobLog"] = read
+        return gone
+
+    shell.daemon.pushed = [[], die()]
+    result = shell("log", "-f", "5")
+    assert (result.status, result.out) == (0, "one\nlast words\n")
+    assert result.err.splitlines()[-1] == "job 5: success"

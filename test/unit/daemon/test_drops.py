@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from twisted.internet.defer import Deferred, succeed
 
 from jqueue.daemon.drops import Drops
 from jqueue.errors import JobQueueDrainError, OpPrereqError
@@ -32,6 +35,26 @@ def test_the_jobs_of_a_description_are_submitted_for_the_owner_of_the_file(rig: 
     text = "name: nightly\nops: [{OP_ID: OP_WORK}]\n---\n[{OP_ID: OP_WORK}, {OP_ID: OP_AGAIN}]"
     assert rig.now(drops.submit(drop(text))) == [1, 2]
     assert [(rig.job(job_id).name, rig.job(job_id).owner) for job_id in (1, 2)] == [("nightly", 7), (None, 7)]
+
+
+@pytest.mark.parametrize(
+    ("group", "said"), (("group: web", {"group": "web"}), ("group: true", {"group": True}), ("group: false", {}))
+)
+def test_a_group_in_a_file_is_submitted_as_one(group: str, said: dict[str, object]) -> None:
+    submitted: list[tuple[object, ...]] = []
+
+    class Queue:
+        def submit_drop(self, *arguments: object) -> Deferred[list[int]]:
+            submitted.append(arguments)
+            return succeed([1, 2])
+
+    queue: Any = Queue()
+    answer: list[list[int]] = []
+    text = f"{group}\njobs:\n- [{{OP_ID: OP_WORK}}]\n- name: b\n  ops: [{{OP_ID: OP_WORK}}]\n"
+    Drops(queue, InlineThread(), MAX_SIZE).submit(drop(text)).addCallback(answer.append)
+    jobs = [{"ops": [{"OP_ID": "OP_WORK"}]}, {"name": "b", "ops": [{"OP_ID": "OP_WORK"}]}]
+    assert submitted == [(jobs, said, 7, "1-2-3")]
+    assert answer == [[1, 2]]
 
 
 def test_a_file_is_known_from_when_its_jobs_are_durable_until_its_removal_is(rig: Rig, drops: Drops) -> None:

@@ -34,7 +34,28 @@ def refused(text: str | bytes, source: str = "f") -> str:
     ],
 )
 def test_every_shape_becomes_a_list_of_descriptions(text: str, jobs: list[object]) -> None:
-    assert load(text.encode(), "f") == jobs
+    submission = load(text.encode(), "f")
+    assert submission.jobs == jobs
+    assert submission.options == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "jobs"),
+    [
+        ("group: true\njobs:\n- [{OP_ID: X}]\n- ops: [{OP_ID: Y}]\n", {"group": True}, ["X", "Y"]),
+        ("group: web\njobs:\n- name: a\n  ops: [{OP_ID: X}]\n", {"group": "web"}, ["X"]),
+        ('{"group": "web", "jobs": [[{"OP_ID": "X"}], {"ops": [{"OP_ID": "Y"}]}]}', {"group": "web"}, ["X", "Y"]),
+        ("---\n---\n{group: yes, jobs: [[{OP_ID: X}]]}\n---\n", {"group": True}, ["X"]),
+        ("group: false\njobs: [[{OP_ID: X}], [{OP_ID: Y}]]", {}, ["X", "Y"]),
+        ("jobs: [[{OP_ID: X}], [{OP_ID: Y}]]", {}, ["X", "Y"]),
+    ],
+)
+def test_a_map_with_jobs_is_one_group_unless_it_says_otherwise(
+    text: str, options: dict[str, object], jobs: list[str]
+) -> None:
+    submission = load(text.encode(), "f")
+    assert submission.options == options
+    assert [job["ops"] for job in submission.jobs] == [[{"OP_ID": op}] for op in jobs]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +78,33 @@ def test_every_shape_becomes_a_list_of_descriptions(text: str, jobs: list[object
         ("[{ops: [{OP_ID: X}]}, {ops: 3}]", "f: jobs[1].ops: a list of at least one opcode expected, got 3"),
         ("[{ops: [{OP_ID: X}]}, 3]", "f: jobs[1]: a job expected"),
         ("ops: [{OP_ID: X}]\n---\nops: [{}]", "f: jobs[1].ops[0]: OP_ID is missing"),
+        ("group: 7\njobs: [[{OP_ID: X}]]", "f: group: true or a name expected, got 7"),
+        ("group:\njobs: [[{OP_ID: X}]]", "f: group: true or a name expected, got None"),
+        ("group: a/b\njobs: [[{OP_ID: X}]]", "f: group: 'a/b': a name without `/`"),
+        ("group: ''\njobs: [[{OP_ID: X}]]", "f: group: 1 to 256 characters expected, it has 0"),
+        ("group: true", "f: jobs: a list of at least one job expected"),
+        ("jobs: []", "f: jobs: a list of at least one job expected"),
+        ("{group: true, jobs: {ops: []}}", "f: jobs: a list of at least one job expected, got {'ops': []}"),
+        ("{group: true, jobs: [7]}", "f: jobs[0]: a job expected"),
+        ("{group: true, jobs: [{OP_ID: X}]}", "f: jobs[0]: this is an opcode"),
+        ("{group: true, jobs: [[{OP_ID: X}], {ops: [{duration: 1}]}]}", "f: jobs[1].ops[0]: OP_ID is missing"),
+        ("{group: true, jobs: [{ops: [{OP_ID: X}], name: 7}]}", "f: jobs[0].name: text expected, got 7"),
+        ("{grup: true, jobs: []}", "f: grup: there is no such key; did you mean `group`?"),
+        ("{group: true, jbos: []}", "f: jbos: there is no such key; did you mean `jobs`?"),
+        ("{zzz: true, jobs: []}", "f: zzz: there is no such key; a group has group, jobs"),
+        (
+            "{jobs: [[{OP_ID: X}]], auto_finalize: false}",
+            "f: auto_finalize: there is no such key; it is said of each job",
+        ),
+        ("{group: true, jobs: [[{OP_ID: X}]]}\n---\nops: [{OP_ID: X}]", "f: a group stands alone in its text"),
+        ("ops: [{OP_ID: X}]\n---\n{group: true, jobs: [[{OP_ID: X}]]}", "f: a group stands alone in its text"),
+        ("{jobs: [[{OP_ID: X}]]}\n---\n{jobs: [[{OP_ID: X}]]}", "f: a group stands alone in its text"),
+        ("- {jobs: [[{OP_ID: X}]]}", "f: ops[0]: OP_ID is missing; this is a group, and stands alone"),
+        (
+            "{group: true, ops: [{OP_ID: X}]}",
+            "f: group: a job has no such key; a group is a map of its own, `{group: true,",
+        ),
+        ("jobs: [{jobs: [[{OP_ID: X}]]}]", "f: jobs[0].jobs: a job has no such key; a group is a map of its own"),
         ("zzz: 1", "a job has name, ops, auto_finalize, auto_dismiss"),
         ("name: 7\nops: [{OP_ID: X}]", "f: name: text expected, got 7; quote it"),
         ("name: ../x\nops: [{OP_ID: X}]", "f: name: '../x': a name without `/`"),
@@ -86,7 +134,7 @@ def test_a_broken_json_file_is_told_as_json() -> None:
 
 
 def test_a_valid_surrogate_pair_is_text() -> None:
-    [job] = load(rb'[{"OP_ID": "X", "text": "\ud83d\ude00"}]', "f")
+    [job] = load(rb'[{"OP_ID": "X", "text": "\ud83d\ude00"}]', "f").jobs
     assert job == {"ops": [{"OP_ID": "X", "text": "\U0001f600"}]}
 
 
@@ -98,7 +146,7 @@ def test_a_large_text_is_refused_before_it_is_parsed() -> None:
 
 def test_aliases_share_steps_between_jobs() -> None:
     text = "- name: a\n  ops: &steps [{OP_ID: X}]\n- name: b\n  ops: *steps\n"
-    assert [job["ops"] for job in load(text.encode(), "f")] == [[{"OP_ID": "X"}], [{"OP_ID": "X"}]]
+    assert [job["ops"] for job in load(text.encode(), "f").jobs] == [[{"OP_ID": "X"}], [{"OP_ID": "X"}]]
 
 
 def test_a_job_of_the_wire_is_checked_alike() -> None:

@@ -29,7 +29,10 @@ GANETI = {
     "start_ts": ("Start", "other"),
     "end_ts": ("End", "other"),
 }
-OURS = "name lifecycle progress owner group parent phase paused speed auto_finalize auto_dismiss log_serial".split()
+OURS = (
+    "name lifecycle progress owner group members parent phase "
+    "paused speed completion auto_finalize auto_dismiss log_serial"
+).split()
 
 
 class Knowing:
@@ -63,6 +66,7 @@ def busy_job() -> _QueuedJob:
     job.start_timestamp = (2, 0)
     job.name, job.owner, job.group, job.parent = "nightly", 1000, "g", "41.0.1"
     job.log_serial = 1
+    job.members, job.completion = [41, 44], "leave"
     return job
 
 
@@ -110,10 +114,12 @@ def test_the_values_of_a_busy_job() -> None:
         "progress": None,
         "owner": 1000,
         "group": "g",
+        "members": [41, 44],
         "parent": "41.0.1",
         "phase": "work",
         "paused": False,
         "speed": 0,
+        "completion": "leave",
         "auto_finalize": True,
         "auto_dismiss": False,
         "log_serial": 1,

@@ -140,6 +140,8 @@ def jobs(draw: st.DrawFn) -> _QueuedJob:
     job.owner = draw(st.none() | st.integers(0, 2**32))
     job.parent = draw(st.none() | st.text())
     job.log_serial = draw(st.integers(0, 1000))
+    job.members = draw(st.none() | st.lists(st.integers(1, 2**40), min_size=2, max_size=2))
+    job.completion = draw(st.sampled_from([None, "complete", "leave"]))
     return job
 
 

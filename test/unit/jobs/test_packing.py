@@ -53,6 +53,7 @@ def edit(draw: st.DrawFn, job: _QueuedJob) -> None:
         "speed": st.integers(0, 2**60),
         "owner": st.none() | st.integers(0, 2**32),
         "log_serial": st.integers(0, 2**40),
+        "members": st.none() | st.lists(st.integers(1, 2**40), min_size=2, max_size=2),
     }
     for name in draw(st.sets(st.sampled_from(sorted(EXTRA_DEFAULTS)))):
         setattr(job, name, draw(kinds.get(name, st.none() | st.text())))

@@ -50,6 +50,15 @@ class ScriptedQueue(Scripted):
     def resume(self, job_id: int) -> Deferred[tuple[bool, str]]:
         return self._later("resume", job_id)
 
+    def set_speed(self, job_id: int, speed: int) -> Deferred[tuple[bool, str]]:
+        return self._later("set_speed", job_id, speed)
+
+    def complete(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        return self._later("complete", job_id)
+
+    def finalize(self, job_id: int) -> Deferred[tuple[bool, str]]:
+        return self._later("finalize", job_id)
+
     def change_priority(self, job_id: int, priority: int, *, admin: bool) -> Deferred[tuple[bool, str]]:
         return self._later("change_priority", job_id, priority, admin)
 
@@ -83,8 +92,10 @@ class ScriptedQueue(Scripted):
         status: dict[str, Any] = self._answer("query_status")
         return status
 
-    def subscribe(self, listener: Listener, *, jobs: set[int] | None, changes: bool, log: bool) -> Callable[[], None]:
-        self._answer("subscribe", jobs, changes, log)
+    def subscribe(
+        self, listener: Listener, *, jobs: set[int] | None, changes: bool, log: bool, lifecycle: bool
+    ) -> Callable[[], None]:
+        self._answer("subscribe", jobs, changes, log, lifecycle)
         self.listeners.append(listener)
         return lambda: self.listeners.remove(listener)
 

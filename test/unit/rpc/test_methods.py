@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from jqueue.errors import JobQueueDrainError, OpPrereqError
+from jqueue.errors import JobQueueDrainError, OpPrereqError, PermissionDenied
 from jqueue.rpc.dispatch import Dispatcher
 from jqueue.rpc.methods import METHODS
 from jqueue.rpc.peer import Peer, Role
@@ -49,8 +49,13 @@ def call(queue: Any) -> Caller:
         ("QueryJobs", ([1, "2"], ["id"]), ("query_jobs", [1, 2], ["id"], None)),
         ("CancelJob", (1,), ("cancel", 1, False, False)),
         ("CancelJob", (1, True, True), ("cancel", 1, True, True)),
+        ("CancelJob", (1, None, True), ("cancel", 1, False, True)),
         ("PauseJob", ("7",), ("pause", 7)),
         ("ResumeJob", (7,), ("resume", 7)),
+        ("SetJobSpeed", ("7", 65536), ("set_speed", 7, 65536)),
+        ("SetJobSpeed", (7, 0), ("set_speed", 7, 0)),
+        ("CompleteJob", ("7",), ("complete", 7)),
+        ("FinalizeJob", ("7",), ("finalize", 7)),
         ("ChangeJobPriority", (1, -10), ("change_priority", 1, -10, False)),
         ("ArchiveJob", (1,), ("archive", 1)),
         ("AutoArchiveJobs", (-1, 89), ("auto_archive", -1, 89)),
@@ -108,10 +113,16 @@ def test_a_refused_submission_is_an_error(queue: Any, call: Caller) -> None:
         ("SubmitManyJobs", (OPS, {"group": 5}), "options.group: true or false or text or null expected, got 5"),
         ("QueryJobs", (None, ["id", 5]), "QueryJobs: fields[1]: text expected, got 5"),
         ("ChangeJobPriority", (1, True), "ChangeJobPriority: priority: whole number expected, got true"),
+        ("SetJobSpeed", (1, -1), "SetJobSpeed: speed: whole number from 0 expected, got -1"),
+        ("SetJobSpeed", (1, 1.5), "SetJobSpeed: speed: whole number expected, got 1.5"),
+        ("SetJobSpeed", (1, 2**63), "SetJobSpeed: speed: the number does not fit in 64 bits"),
+        ("SetJobSpeed", (1,), "SetJobSpeed(id, speed) takes 2 arguments, got 1"),
+        ("CancelJob", (1, False, 1), "CancelJob: soft: true or false expected, got 1"),
         ("QueryJobLog", (1, 0, 0), "QueryJobLog: limit: whole number from 1 expected, got 0"),
         ("WaitForJobChange", (1, [], None, None, "x"), 'timeout: number expected, got "x"'),
         ("Subscribe", ({"jobs": ["x"]},), "Subscribe: options.jobs[0]: job id expected"),
         ("Subscribe", ({"logs": True},), "Subscribe: options.logs: unknown"),
+        ("Subscribe", ({"lifecycle": 1},), "Subscribe: options.lifecycle: true or false expected, got 1"),
         ("QueryFields", ("node",), "there is nothing called 'node' to query; it is 'job' or 'lock'"),
     ],
 )
@@ -166,17 +177,39 @@ def test_a_waiter_that_has_its_answer_is_not_told(queue: Any, call: Caller) -> N
 
 def test_events_are_told_until_the_client_is_gone(queue: Any, call: Caller) -> None:
     assert call("Subscribe", {"jobs": [1, "2"], "log": True}) is True
-    assert queue.calls == [("subscribe", {1, 2}, True, True)]
+    assert queue.calls == [("subscribe", {1, 2}, True, True, False)]
     queue.listeners[0]("JobLog", [1, []])
     assert call.told == [("JobLog", [1, []])]
     call.session.close()
     assert queue.listeners == []
 
 
+def test_each_step_in_qemus_words_is_told_to_those_who_ask_for_it(queue: Any, call: Caller) -> None:
+    call("Subscribe", {"lifecycle": True})
+    assert queue.calls == [("subscribe", None, True, False, True)]
+    event = {"event": "JOB_STATUS_CHANGE", "data": {"id": "job7", "status": "ready"}, "id": 7}
+    queue.listeners[0]("JobLifecycle", [event])
+    assert call.told == [("JobLifecycle", [event])]
+
+
+@pytest.mark.parametrize("method", ["CancelJob", "PauseJob", "ResumeJob", "SetJobSpeed", "CompleteJob", "FinalizeJob"])
+def test_the_answer_to_a_verb_says_whether_it_was_noted_and_is_for_operators(
+    queue: Any, call: Caller, method: str
+) -> None:
+    answer = (False, "Job in state 'running' cannot accept command verb 'complete'")
+    for name in ("cancel", "pause", "resume", "set_speed", "complete", "finalize"):
+        queue.answers[name] = answer
+    arguments = (7, 1) if method == "SetJobSpeed" else (7,)
+    assert call(method, *arguments) == answer
+    assert "noted" in METHODS[method].result
+    with pytest.raises(PermissionDenied, match="operator"):
+        Caller(queue, Role.READER)(method, *arguments)
+
+
 def test_a_second_subscription_replaces_the_first(queue: Any, call: Caller) -> None:
     call("Subscribe")
     call("Subscribe", {"jobs": None, "changes": False})
-    assert queue.calls == [("subscribe", None, True, False), ("subscribe", None, False, False)]
+    assert queue.calls == [("subscribe", None, True, False, False), ("subscribe", None, False, False, False)]
     assert len(queue.listeners) == 1
     assert call("Unsubscribe") is True
     assert queue.listeners == []

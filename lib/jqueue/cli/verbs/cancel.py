@@ -18,12 +18,19 @@ def register(subparsers: Subparsers) -> None:
         subparsers,
         "cancel",
         run,
-        help="Cancel jobs; one that runs is asked to stop, and is canceling until it has",
+        help="Cancel jobs, each with its whole group; one that runs is asked to stop, and is canceling until it has",
         example="jqueue cancel 17 20-25",
         json="a list of maps, one a job: id ok message",
     )
     add_selection(parser, destructive=True)
-    parser.add_argument("--kill", action="store_true", help="end a command at once, without asking it first")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--kill", action="store_true", help="end a command at once, without asking it first")
+    how.add_argument(
+        "--soft",
+        action="store_true",
+        help="let a job that is ready end with success and what it has so far, but not switch over; any other job "
+        "is cancelled as ever",
+    )
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -32,7 +39,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from jqueue.jobs.status import ALL, FINALIZED
 
     def cancel(job_id: int) -> tuple[bool, str]:
-        done, text = terminal.connection().call("CancelJob", job_id, args.kill)
+        done, text = terminal.connection().call("CancelJob", job_id, args.kill, args.soft)
         return done, text
 
-    return act(terminal, select(args, terminal, [name for name in ALL if name not in FINALIZED]), cancel)
+    ids = select(args, terminal, [name for name in ALL if name not in FINALIZED])
+    return act(terminal, ids, cancel, whole_group=not args.soft)

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from jqueue.cli.terminal import Terminal
 
 FIELDS = (
-    *("id", "name", "status", "lifecycle", "priority", "owner", "group", "parent", "archived", "paused"),
-    *("auto_finalize", "auto_dismiss", "received_ts", "start_ts", "end_ts", "progress", "log_serial", "summary"),
+    *("id", "name", "status", "lifecycle", "phase", "priority", "owner", "group", "members", "parent", "archived"),
+    *("paused", "completion", "auto_finalize", "auto_dismiss", "received_ts", "start_ts", "end_ts", "progress"),
+    *("speed", "log_serial", "summary"),
     *("ops", "opstatus", "oppriority", "opstart", "opexec", "opend", "opresult"),
 )
 _COMMON = frozenset({"OP_ID", "depends", "locks", "reason", "debug_level", "priority"})
 _LONGEST_VALUE = 400
+_TOLD = {"complete": "to complete", "leave": "to end without switching over (cancel --soft)"}
+"""What a job was told when it was ready, in words."""
 
 
 def register(subparsers: Subparsers) -> None:
@@ -65,26 +68,39 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _head(job: dict[str, Any], terminal: Terminal) -> Iterator[str]:
     from jqueue.cli.columns import took
+    from jqueue.cli.stages import limit_text
     from jqueue.cli.times import date_text, duration_text
     from jqueue.cli.words import progress_text
 
-    flags = [name for name in ("archived", "paused", "auto_dismiss") if job[name]]
+    status, state = job["status"], job["lifecycle"]
+    flags = [name for name in ("archived", "paused", "auto_dismiss") if job[name] and name != state]
     flags += [] if job["auto_finalize"] else ["finalised by hand"]
+    where = status if state == status else f"{status} ({state})"
     facts = {
         "Job": f"{job['id']}" + (f"  {job['name']}" if job["name"] else ""),
-        "Status": f"{job['status']} ({job['lifecycle']})" + "".join(f", {flag.replace('_', '-')}" for flag in flags),
+        "Status": ", ".join([where, *(flag.replace("_", "-") for flag in flags)]),
         "Priority": job["priority"],
         "Owner": None if job["owner"] is None else f"uid {job['owner']}",
-        "Group": job["group"],
+        "Group": _group(job),
         "Parent": job["parent"],
         "Received": date_text(job["received_ts"]),
         "Started": date_text(job["start_ts"]) if job["start_ts"] else None,
         "Ended": date_text(job["end_ts"]) if job["end_ts"] else None,
         "Took": duration_text(took(job, terminal.clock.time())) if job["start_ts"] else None,
         "Progress": progress_text(job["progress"]) if job["progress"] else None,
+        "Speed": limit_text(job["speed"]) or None,
+        "Told": _TOLD.get(job["completion"]),
         "Log": f"`jqueue log {job['id']}` shows it" if job["log_serial"] else "empty",
     }
     return (f"{title + ':':<10} {value}" for title, value in facts.items() if value is not None)
+
+
+def _group(job: dict[str, Any]) -> str | None:
+    """Says in which group a job is, and who else."""
+    from jqueue.cli.stages import ids_text
+
+    jobs = f"jobs {ids_text(job['members'])}, which succeed or fail together" if job["members"] else None
+    return ": ".join(filter(None, [job["group"], jobs])) or None
 
 
 def _waiting(locks: list[dict[str, Any]], reasons: list[dict[str, Any]]) -> Iterator[str]:

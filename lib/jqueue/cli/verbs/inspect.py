@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from jqueue.cli.times import parse_duration
     from jqueue.client.offline import Criteria
 
-    names, fields = names_for(args, USUAL_JSON if terminal.json else USUAL)
+    names, fields, details = names_for(args, USUAL_JSON if terminal.json else USUAL)
     criteria = Criteria(
         statuses=parse_statuses(args.status) if args.status else (),
         opcode=args.opcode,
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     rows = read_jobs(
         terminal,
         Path(args.directory),
-        fields,
+        list(dict.fromkeys([*fields, *details])),
         ids=parse_ids(args.ids) or None,
         qfilter=conditions(argparse.Namespace(status=None, filter=args.filter)),
         criteria=criteria,

@@ -41,7 +41,8 @@ def register(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Submits the command, and follows it if asked to."""
     job: dict[str, Any] = {"ops": [opcode(args)]}
-    jobs = submit.describe(args, [job])
+    jobs = [job]
+    submit.describe(args, jobs)
     ids, refused = submit.send(terminal, jobs, {})
     submit.report(terminal, jobs, ids, refused, follow=args.follow, print_id=False)
     if refused:

@@ -13,6 +13,7 @@ from jqueue.cli.words import count
 
 if TYPE_CHECKING:
     from jqueue.cli.terminal import Terminal
+    from jqueue.jobs.description import Submission
 
 PRIORITIES = {"low": 10, "normal": 0, "high": -10}
 
@@ -34,6 +35,11 @@ def register(subparsers: Subparsers) -> None:
     parser.add_argument("--dry-run", action="store_true", help="have the daemon check everything, submit nothing")
     parser.add_argument("--print-id", action="store_true", help="write the ids to stdout also when following")
     add_submission_options(parser)
+    together = parser.add_mutually_exclusive_group()
+    together.add_argument(
+        "--group", metavar="NAME", help="make the jobs a group of this name: they succeed or fail together"
+    )
+    together.add_argument("--grouped", action="store_true", help="likewise, with the name that the file gives, or none")
     parser.add_argument("--request-id", metavar="TEXT", help="the same text again gives the same jobs, not new ones")
     parser.add_argument("--spool", action="store_true", help="drop it into the queue's incoming/, daemon or not")
     parser.add_argument("--state-dir", metavar="DIR", help="the state directory, for --spool")
@@ -43,6 +49,17 @@ def add_submission_options(parser: argparse.ArgumentParser) -> None:
     """Declares what can be said of new jobs on the command line."""
     parser.add_argument("--name", metavar="TEXT", help="a name for the job")
     parser.add_argument("--priority", choices=tuple(PRIORITIES), help="for opcodes that state none")
+    parser.add_argument(
+        "--no-auto-finalize",
+        dest="auto_finalize",
+        action="store_false",
+        help="have jobs wait for `jqueue finalize` when their work is done, where the description does not say",
+    )
+    parser.add_argument(
+        "--auto-dismiss",
+        action="store_true",
+        help="archive jobs as soon as they have ended, where the description does not say",
+    )
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -51,11 +68,13 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
     data = _read(args.file, terminal)
     source = "standard input" if args.file == "-" else args.file
-    jobs = describe(args, load(data, source))
+    submission = load(data, source)
+    changed = [_group(args, submission), describe(args, submission.jobs)]
     if args.spool:
-        changed = args.name is not None or args.priority is not None
-        return _spool(args, terminal, data, jobs if changed else None)
-    options: dict[str, Any] = {"request_id": args.request_id} if args.request_id else {}
+        return _spool(args, terminal, data, submission if any(changed) else None)
+    jobs, options = submission.jobs, submission.options
+    if args.request_id:
+        options["request_id"] = args.request_id
     if args.dry_run:
         return _check(terminal, jobs, {**options, "dry_run": True})
     ids, refused = send(terminal, jobs, options)
@@ -65,16 +84,38 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     return Exit.USAGE if refused else of_statuses(job["status"] for job in ended.values())
 
 
-def describe(args: argparse.Namespace, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Adds what the command line says to the descriptions."""
+def _group(args: argparse.Namespace, submission: Submission) -> bool:
+    """Makes it a group if the command line says so.
+
+    @return: whether that is something new
+    """
+    from jqueue.jobs.description import check_name
+
+    before = submission.group
+    if args.group is not None:
+        submission.group = check_name(args.group, "--group")
+    elif args.grouped:
+        submission.group = before or True
+    return submission.group != before
+
+
+def describe(args: argparse.Namespace, jobs: list[dict[str, Any]]) -> bool:
+    """Adds what the command line says to the descriptions.
+
+    @return: whether it says anything
+    """
     for job in jobs:
+        if not args.auto_finalize:
+            job.setdefault("auto_finalize", False)
+        if args.auto_dismiss:
+            job.setdefault("auto_dismiss", True)
         if args.name is not None:
             job["name"] = args.name
         if args.priority is not None:
             job["ops"] = [
                 {"priority": PRIORITIES[args.priority], **op} if isinstance(op, dict) else op for op in job["ops"]
             ]
-    return jobs
+    return args.name is not None or args.priority is not None or not args.auto_finalize or args.auto_dismiss
 
 
 def send(terminal: Terminal, jobs: list[dict[str, Any]], options: dict[str, Any]) -> tuple[list[int | None], list[str]]:
@@ -158,11 +199,12 @@ def _check(terminal: Terminal, jobs: list[dict[str, Any]], options: dict[str, An
         )
     if not refused:
         steps = sum(len(job["ops"]) for job in jobs)
-        terminal.say(f"valid: {count(len(jobs), 'job')}, {count(steps, 'opcode')}; nothing was submitted")
+        together = " in one group" if options.get("group") else ""
+        terminal.say(f"valid: {count(len(jobs), 'job')}{together}, {count(steps, 'opcode')}; nothing was submitted")
     return Exit.USAGE if refused else Exit.OK
 
 
-def _spool(args: argparse.Namespace, terminal: Terminal, data: bytes, jobs: list[dict[str, Any]] | None) -> int:
+def _spool(args: argparse.Namespace, terminal: Terminal, data: bytes, changed: Submission | None) -> int:
     """Drops a description; what the user wrote is kept as it is unless the command line adds to it."""
     from jqueue.cli.spool import drop
     from jqueue.directories import default_state_dir
@@ -170,11 +212,13 @@ def _spool(args: argparse.Namespace, terminal: Terminal, data: bytes, jobs: list
     for option in ("follow", "dry_run", "request_id", "print_id"):
         if getattr(args, option):
             raise errors.OpPrereqError(f"--{option.replace('_', '-')} needs the daemon and does not go with --spool")
-    suffix = ".json" if jobs is not None else Path(args.file).suffix or ".yaml"
-    if jobs is not None:
+    suffix = Path(args.file).suffix or ".yaml"
+    if changed is not None:
         import json
 
-        data = json.dumps(jobs).encode()
+        grouped = {**changed.options, "jobs": changed.jobs}
+        data = json.dumps(grouped if changed.group else changed.jobs).encode()
+        suffix = ".json"
     path = drop(Path(args.state_dir) if args.state_dir else default_state_dir(), data, suffix)
     if terminal.json:
         terminal.emit({"spooled": str(path)})

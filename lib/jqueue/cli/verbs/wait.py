@@ -32,11 +32,13 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from jqueue import errors
     from jqueue.cli.follow import Change, Follower
     from jqueue.cli.results import is_final
+    from jqueue.cli.stages import Advice
     from jqueue.cli.times import parse_duration
 
     deadline = terminal.clock.monotonic() + parse_duration(args.timeout) if args.timeout else None
     ids = select(args, terminal)
     jobs = {}
+    advice = Advice(terminal)
     follower = Follower(terminal, ids, deadline=deadline)
     terminal.following = list(ids)
     try:
@@ -44,6 +46,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             terminal.following = follower.unfinished
             if isinstance(event, Change):
                 jobs[event.job["id"]] = event.job
+                advice.give(event.job["id"], event.needs, event.members)
                 if is_final(event.job["status"]):
                     _tell(terminal, event.job)
     except errors.WaitTimeout as error:

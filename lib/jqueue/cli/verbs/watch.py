@@ -22,9 +22,11 @@ def register(subparsers: Subparsers) -> None:
         help="Show the changes of jobs as they happen; of a single job its log too",
         example="jqueue watch 17-20",
         json="one line an event; type is change (id name status lifecycle priority ended error),\n"
-        "  log (id op serial time kind message) or progress (id done total text)",
+        "  log (id op serial time kind message), progress (id done total text speed) or\n"
+        "  lifecycle (event id data, see QMP)",
     )
     add_selection(parser)
+    parser.add_argument("--lifecycle", action="store_true", help="each step of the lifecycle as well, in QEMU's words")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -36,5 +38,6 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     if ids == []:
         return Exit.OK
     single = ids is not None and len(ids) == 1
-    follower = Follower(terminal, ids, logs=dict.fromkeys(ids, 0) if ids and single else None, progress=bool(ids))
+    logs = dict.fromkeys(ids, 0) if ids and single else None
+    follower = Follower(terminal, ids, logs=logs, progress=bool(ids), steps=args.lifecycle)
     return View(terminal, several=not single, changes="data").follow(follower)

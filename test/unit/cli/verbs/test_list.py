@@ -46,7 +46,7 @@ def two(shell: Shell) -> Shell:
 
 def test_the_table_is_aligned_and_times_are_relative(two: Shell) -> None:
     assert two("list").out == (
-        "ID  STATUS   PRIO    AGE  PROGRESS     JOB\n"
+        "ID  STATUS   PRIO    AGE  STAGE        JOB\n"
         " 9  running     0  1m10s  42% copying  backup: TEST_DELAY(1.0)\n"
         "10  queued    -10  1m10s  -            A, B\n"
     )
@@ -78,7 +78,7 @@ def test_json_is_a_list_of_maps_with_the_documented_keys(two: Shell) -> None:
 def test_no_jobs_are_an_empty_json_list_and_just_the_headings(shell: Shell) -> None:
     shell.daemon.jobs()
     assert json.loads(shell("list", "--json").out) == []
-    assert shell("list").out == "ID  STATUS  PRIO  AGE  PROGRESS  JOB\n"
+    assert shell("list").out == "ID  STATUS  PRIO  AGE  STAGE  JOB\n"
 
 
 def test_a_narrow_terminal_cuts_the_elastic_columns_only(two: Shell) -> None:
@@ -101,7 +101,7 @@ def test_a_plus_adds_columns(two: Shell) -> None:
         "STATUS",
         "PRIO",
         "AGE",
-        "PROGRESS",
+        "STAGE",
         "JOB",
         "OWNER",
     ]
@@ -122,7 +122,7 @@ def test_limit_keeps_the_last_rows(two: Shell) -> None:
 
 def test_conditions_are_sent_as_one_filter(two: Shell) -> None:
     two("list", "--status", "running,error", "--filter", "id > 3")
-    assert two.daemon.calls[-1][3] == [
+    assert two.daemon.calls[0][3] == [
         "&",
         ["|", ["==", "status", "running"], ["==", "status", "error"]],
         [">", "id", 3],
@@ -131,7 +131,63 @@ def test_conditions_are_sent_as_one_filter(two: Shell) -> None:
 
 def test_archived_jobs_are_asked_for_by_their_field(two: Shell) -> None:
     two("list", "-a")
-    assert "archived" in two.daemon.calls[-1][2]
+    assert "archived" in two.daemon.calls[0][2]
+
+
+def test_the_stage_says_what_holds_a_job_up_and_what_it_waits_for(shell: Shell) -> None:
+    running = {"status": "running", "lifecycle": "running", "phase": "work"}
+    shell.daemon.jobs(
+        job(1, **running, progress=[1, 4, "copying"], speed=10 * 2**20),
+        job(2, **{**running, "lifecycle": "paused"}, progress=[1, 4, ""], paused=True),
+        job(3, **{**running, "lifecycle": "ready"}),
+        job(4, **{**running, "lifecycle": "pending", "phase": "pending"}),
+        job(5, **{**running, "lifecycle": "waiting", "phase": "waiting"}, members=[5, 6]),
+        job(6, paused=True),
+        job(7, status="success", lifecycle="concluded"),
+    )
+    assert shell("list", "--no-header", "-o", "id,stage").out.splitlines() == [
+        "1  25% copying, at most 10 MiB/s",
+        "2  paused at 25%",
+        "3  ready: `jqueue complete 3`",
+        "4  pending: `jqueue finalize 4`",
+        "5  done, waits for its group (5-6)",
+        "6  paused",
+        "7  -",
+    ]
+
+
+def test_only_unfinished_jobs_are_asked_for_what_would_have_to_be_read_from_the_disk(shell: Shell) -> None:
+    shell.daemon.jobs(job(1, status="success", lifecycle="concluded"), job(2))
+    shell("list")
+    asked = [(call[1], "paused" in call[2]) for call in shell.daemon.calls]
+    assert asked == [(None, False), ([2], True)]
+    shell.daemon.calls.clear()
+    shell.daemon.jobs(job(1, status="success", lifecycle="concluded"))
+    shell("list")
+    shell("list", "--json")
+    assert len(shell.daemon.calls) == 2
+
+
+def test_many_unfinished_jobs_are_asked_for_part_by_part(shell: Shell) -> None:
+    shell.daemon.jobs(*(job(job_id, paused=job_id == 10_002) for job_id in range(1, 10_003)))
+    lines = shell("list", "--no-header", "-o", "id,stage").out.splitlines()
+    assert [line.split() for line in lines[-2:]] == [["10001", "-"], ["10002", "paused"]]
+    assert [len(call[1] or ()) for call in shell.daemon.calls] == [0, 10_000, 2]
+
+
+def test_group_members_and_speed_are_columns(shell: Shell) -> None:
+    shell.daemon.jobs(job(41, group="web", members=[41, 44], speed=65536), job(50, group=None, members=None, speed=0))
+    assert shell("list", "-o", "id,group,members,speed").out == (
+        "ID  GROUP  MEMBERS     SPEED\n41  web    41-44    64 KiB/s\n50  -      -               -\n"
+    )
+    rows = json.loads(shell("list", "--json", "-o", "group,members,speed").out)
+    assert rows[0] == {"group": "web", "members": [41, 44], "speed": 65536}
+
+
+def test_the_state_at_the_beginning_of_a_stage_is_coloured(shell: Shell) -> None:
+    shell.daemon.jobs(job(3, status="running", lifecycle="ready"))
+    line = shell("list", "-o", "stage", "--no-header", tty=True).out
+    assert line == "\x1b[33mready\x1b[0m: `jqueue complete 3`\n"
 
 
 def test_a_missing_job_is_said_on_stderr_and_in_the_exit_status(two: Shell) -> None:

@@ -59,6 +59,13 @@ def test_locks_environment_timeout_and_name_are_carried(shell: Shell) -> None:
     }
 
 
+def test_a_command_can_wait_for_its_finalisation_and_be_archived_at_once(shell: Shell) -> None:
+    shell.daemon.answers["SubmitManyJobs"] = [[True, 17]]
+    assert shell("run", "--no-auto-finalize", "--auto-dismiss", "--", "ls").status == 0
+    ((_, (job,), _),) = shell.daemon.calls
+    assert (job["auto_finalize"], job["auto_dismiss"]) == (False, True)
+
+
 @pytest.mark.parametrize(
     "words", ["run", "run --", "run --lock a:maybe -- ls", "run --env K -- ls", "run --timeout 1y ls"]
 )

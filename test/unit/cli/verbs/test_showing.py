@@ -15,18 +15,22 @@ JOB: dict[str, Any] = {
     "name": "backup",
     "status": "error",
     "lifecycle": "concluded",
+    "phase": "done",
     "priority": 0,
     "owner": 1000,
     "group": None,
+    "members": None,
     "parent": None,
     "archived": True,
     "paused": False,
+    "completion": None,
     "auto_finalize": True,
     "auto_dismiss": False,
     "received_ts": [1_699_999_000, 0],
     "start_ts": [1_699_999_010, 0],
     "end_ts": [1_699_999_200, 0],
     "progress": None,
+    "speed": 0,
     "log_serial": 12,
     "summary": ["RUN_COMMAND(tar)", "COPY_FILE(/a)"],
     "ops": [
@@ -108,6 +112,56 @@ def test_info_of_a_waiting_job_names_reasons_and_locks(shell: Shell) -> None:
         {"name": "resource/b", "mode": "exclusive", "held": False},
     ]
     assert answer["reasons"] == [reason, {"kind": "paused", "text": "it is paused"}]
+
+
+def unfinished(**more: Any) -> dict[str, Any]:
+    """Gives a job that runs its only opcode."""
+    base = {"status": "running", "lifecycle": "running", "phase": "work", "archived": False, "end_ts": None}
+    op = {"ops": [{"OP_ID": "OP_A"}], "summary": ["A"], "opstatus": ["running"], "opresult": [None], "oppriority": [0]}
+    times = {name: [None] for name in ("opstart", "opexec", "opend")}
+    return {**JOB, **base, **op, **times, **more}
+
+
+@pytest.mark.parametrize(
+    ("job", "lines"),
+    [
+        (
+            unfinished(progress=[42, 100, "copying"], speed=10 * 2**20),
+            ["Status:    running", "Progress:  42% copying", "Speed:     at most 10 MiB/s"],
+        ),
+        (unfinished(lifecycle="paused", paused=True), ["Status:    running (paused)"]),
+        (unfinished(lifecycle="standby", paused=True), ["Status:    running (standby), paused"]),
+        (unfinished(paused=True), ["Status:    running, paused"]),
+        (
+            unfinished(lifecycle="ready", completion="leave"),
+            ["Status:    running (ready)", "Told:      to end without switching over (cancel --soft)"],
+        ),
+        (
+            unfinished(lifecycle="ready", completion="complete"),
+            ["Status:    running (ready)", "Told:      to complete"],
+        ),
+        (
+            unfinished(lifecycle="pending", phase="pending", auto_finalize=False),
+            ["Status:    running (pending), finalised by hand", "Because:   waits for you: `jqueue finalize 17`"],
+        ),
+        (
+            unfinished(lifecycle="waiting", phase="waiting", group="web", members=[16, 18]),
+            ["Status:    running (waiting)", "Group:     web: jobs 16-18, which succeed or fail together"],
+        ),
+        (
+            unfinished(members=[16, 18]),
+            ["Status:    running", "Group:     jobs 16-18, which succeed or fail together"],
+        ),
+    ],
+)
+def test_info_says_where_a_job_is_in_its_life(shell: Shell, job: dict[str, Any], lines: list[str]) -> None:
+    shell.daemon.jobs(job)
+    pending = {"kind": "pending", "text": "waits for you: `jqueue finalize 17`"}
+    reasons = [pending] if job["lifecycle"] == "pending" else []
+    shell.daemon.answers["ExplainJob"] = {"id": 17, "status": "running", "held": [], "reasons": reasons}
+    shown = shell("info", "17").out.splitlines()
+    titles = ("Status", "Group", "Progress", "Speed", "Told", "Because")
+    assert [line for line in shown if line.startswith(titles)] == lines
 
 
 def test_info_in_json_has_times_with_zone(shell: Shell) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jqueue.jobs.description import load
+
 if TYPE_CHECKING:
     from test.unit.cli.conftest import Shell
 
@@ -59,6 +61,61 @@ def test_name_and_priority_are_added_but_do_not_override_an_opcodes_own(acceptin
     assert [[op["priority"] for op in job["ops"]] for job in jobs] == [[-10], [-10, 10]]
 
 
+GROUP = b"{group: web, jobs: [[{OP_ID: OP_TEST_DELAY, duration: 1}], {ops: [{OP_ID: OP_TEST_DELAY, duration: 2}]}]}"
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "options"),
+    [
+        ([], TWO, {}),
+        ([], GROUP, {"group": "web"}),
+        (["--grouped"], TWO, {"group": True}),
+        (["--grouped"], GROUP, {"group": "web"}),
+        (["--group", "disks"], TWO, {"group": "disks"}),
+        (["--group", "disks"], GROUP, {"group": "disks"}),
+        (["--group", "disks", "--request-id", "r1"], TWO, {"group": "disks", "request_id": "r1"}),
+        (["--grouped"], GROUP.replace(b"web", b"false"), {"group": True}),
+    ],
+)
+def test_the_file_or_the_command_line_makes_the_jobs_one_group(
+    accepting: Shell, words: list[str], text: bytes, options: dict[str, object]
+) -> None:
+    assert accepting("submit", *words, "-", stdin=text) == (0, "17\n18\n", "")
+    method, jobs, sent = accepting.daemon.calls[0]
+    assert (method, len(jobs), sent) == ("SubmitManyJobs", 2, options)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--group", "a/b"], "--group: 'a/b': a name without `/` and control characters expected, and not `.` or `..`"),
+        (["--group", ""], "--group: 1 to 256 characters expected, it has 0"),
+        (
+            ["--group", "a", "--grouped"],
+            "argument --grouped: not allowed with argument --group; `jqueue submit --help` shows how it is used",
+        ),
+    ],
+)
+def test_a_group_that_cannot_be_is_refused(accepting: Shell, words: list[str], message: str) -> None:
+    assert accepting("submit", *words, "-", stdin=TWO) == (2, "", f"jqueue: {message}\n")
+    assert accepting.daemon.calls == []
+
+
+def test_flags_are_for_descriptions_that_say_nothing_of_it(accepting: Shell) -> None:
+    text = TWO + b"  auto_finalize: true\n  auto_dismiss: false\n"
+    accepting("submit", "--no-auto-finalize", "--auto-dismiss", "-", stdin=text)
+    _, jobs, options = accepting.daemon.calls[0]
+    assert [(job["auto_finalize"], job["auto_dismiss"]) for job in jobs] == [(False, True), (True, False)]
+    assert options == {}
+
+
+def test_a_dry_run_of_a_group_says_that_it_is_one(shell: Shell) -> None:
+    shell.daemon.answers["SubmitManyJobs"] = [[True, None], [True, None]]
+    result = shell("submit", "--dry-run", "-", stdin=GROUP)
+    assert result == (0, "", "valid: 2 jobs in one group, 2 opcodes; nothing was submitted\n")
+    assert shell.daemon.calls[0][2] == {"group": "web", "dry_run": True}
+
+
 def test_json_has_one_map_a_job(accepting: Shell) -> None:
     result = accepting("submit", "--json", "-", stdin=TWO)
     assert json.loads(result.out) == [
@@ -107,6 +164,38 @@ def test_spool_carries_what_the_command_line_adds(shell: Shell, tmp_path: Path) 
     jobs: list[dict[str, Any]] = json.loads(dropped.read_bytes())
     assert [job["name"] for job in jobs] == ["n", "n"]
     assert dropped.suffix == ".json"
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "group"),
+    [
+        (["--grouped"], TWO, True),
+        (["--group", "disks"], TWO, "disks"),
+        (["--group", "disks"], GROUP, "disks"),
+        (["--name", "n"], GROUP, "web"),
+        (["--no-auto-finalize"], GROUP, "web"),
+    ],
+)
+def test_a_group_is_spooled_as_one(
+    shell: Shell, tmp_path: Path, words: list[str], text: bytes, group: bool | str
+) -> None:
+    (tmp_path / "incoming").mkdir()
+    assert shell("submit", "--spool", *words, "--state-dir", str(tmp_path), "-", stdin=text).status == 0
+    (dropped,) = (tmp_path / "incoming").iterdir()
+    submission = load(dropped.read_bytes(), dropped.name)
+    assert (submission.group, len(submission.jobs)) == (group, 2)
+    finalized = [job.get("auto_finalize") for job in submission.jobs]
+    assert finalized == [False if "--no-auto-finalize" in words else None] * 2
+
+
+@pytest.mark.parametrize("words", [[], ["--grouped"], ["--group", "web"]])
+def test_a_group_that_is_one_already_is_spooled_as_it_was_written(
+    shell: Shell, tmp_path: Path, words: list[str]
+) -> None:
+    (tmp_path / "incoming").mkdir()
+    shell("submit", "--spool", *words, "--state-dir", str(tmp_path), "-", stdin=GROUP)
+    (dropped,) = (tmp_path / "incoming").iterdir()
+    assert dropped.read_bytes() == GROUP
 
 
 def test_spool_into_no_queue_says_what_to_do(shell: Shell, tmp_path: Path) -> None:
