@@ -88,16 +88,27 @@ class Claims:
         """
         if group.asker not in (None, job.id):
             return Wait(GROUP, f"job {group.asker} asks for the locks of all of its group", self._clock.seconds())
+        has_begun = self._groups.has_begun(group)
+        if not has_begun and self._groups.has_failed(group):
+            return Wait(GROUP, "its group ends, because another job of it has failed", self._clock.seconds())
         group.asker = job.id
-        if not self._groups.has_begun(group):
-            gate = self._gates.check_dependencies(job.id, self._groups.depends(group))
-            if gate is not None:
-                return gate
+        gate = None if has_begun else self._wait_for_dependencies(group)
+        if gate is not None:
+            return gate
         refusal = self._locks.acquire(group.owner, self._groups.wanted(group), self._groups.rank(group))
         if refusal is not None:
             return Wait(LOCK, str(refusal), self._clock.seconds())
         group.opened, group.asker = True, None
         self._wake_members(group)
+        return None
+
+    def _wait_for_dependencies(self, group: Group) -> Wait | End | None:
+        for member, depends in self._groups.depends(group):
+            gate = self._gates.check_dependencies(member, depends)
+            if isinstance(gate, End):
+                return End(gate.problem, member)
+            if gate is not None:
+                return gate
         return None
 
     def ask_no_more(self, job_id: int) -> None:

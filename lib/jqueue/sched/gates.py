@@ -53,6 +53,8 @@ class End:
     """A job cannot run: it is cancelled, or fails with the problem."""
 
     problem: GenericError | None
+    job_id: int | None = None
+    """Which job, if it is another one of the group of the one that asked."""
 
 
 class Gates:

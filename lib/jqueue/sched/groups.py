@@ -6,7 +6,7 @@ A job that is deferred alone is a group of one. What is due for a group, and wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,9 +132,12 @@ class Groups:
             union = union.beside(own)
         return union
 
-    def depends(self, group: Group) -> list[Sequence[Any]]:
-        """Gives all that the jobs of a group depend on."""
-        return [one for job in self.unfinished(group) for opcode in self._opcodes(job) for one in opcode.depends or ()]
+    def depends(self, group: Group) -> Iterator[tuple[int, list[Sequence[Any]]]]:
+        """Gives the jobs of a group that depend on others, and on which."""
+        for job in self.unfinished(group):
+            found = [one for opcode in self._opcodes(job) for one in opcode.depends or ()]
+            if found:
+                yield job.id, found
 
     def rank(self, group: Group) -> int:
         """Gives the rank of a group: that of its most urgent job."""
@@ -168,14 +171,14 @@ class Groups:
         ids = self._unfinished_ids(group)
         if not ids:
             self.let_go(group)
-        elif self._has_failed(group, ids) or not any(isinstance(self._table.unfinished[one], bytes) for one in ids):
+        elif self.has_failed(group) or not any(isinstance(self._table.unfinished[one], bytes) for one in ids):
             self.settle(group).addErrback(
                 lambda failure: self._log.error("Group of job {id}: {failure}", id=group.owner, failure=failure)
             )
 
-    def _has_failed(self, group: Group, ids: Sequence[int]) -> bool:
-        """Whether the end of the group is that it fails; jobs that are packed have not been looked at yet."""
-        known = (self._table.unfinished[job_id] for job_id in ids)
+    def has_failed(self, group: Group) -> bool:
+        """Whether a group cannot be successful any more; jobs that are packed have not been looked at yet."""
+        known = (self._table.unfinished.get(job_id) for job_id in group.members)
         return any(isinstance(job, _QueuedJob) and settling.has_failed(job) for job in known)
 
     def settle(self, group: Group) -> Deferred[None]:
@@ -234,6 +237,12 @@ class Groups:
         group.turn = None if next_one is None else next_one.id
         if next_one is not None:
             self._line_up(next_one.id)
+
+    def begins_turn(self, job_id: int) -> None:
+        """Notes that the callbacks of a job run, so that they do not run again before it is found out what is next."""
+        group = self._of_job.get(job_id)
+        if group is not None and group.turn == job_id:
+            group.turn = None
 
     def has_turn(self, job_id: int) -> bool:
         """Whether the callbacks of a job are next in its group."""

@@ -163,6 +163,13 @@ class Processor:
         if self.parked.pop(job_id, None) is not None:
             self._line_up(job_id)
 
+    def wake_with_group(self, job_id: int) -> None:
+        """Has a job looked at again, or who asks for the locks of its group: what either waits for may be there."""
+        group = self.groups.with_id(job_id)
+        if group is not None and group.asker is not None:
+            self.wake(group.asker)
+        self.wake(job_id)
+
     def wake_owner(self, owner: int) -> None:
         """Has whoever waits for locks in the name of an owner looked at again."""
         group = self.groups.with_id(owner)
@@ -257,7 +264,9 @@ class Processor:
         if isinstance(wait, Wait):
             self._park(job, wait)
         elif isinstance(wait, End):
-            self._end(job.id, wait.problem)
+            self._end(wait.job_id or job.id, wait.problem)
+            if wait.job_id not in (None, job.id):
+                self._park(job, Wait(GROUP, f"job {wait.job_id} of its group cannot run", self._clock.seconds()))
         else:
             self._start(job, opcode, index)
 
@@ -306,6 +315,7 @@ class Processor:
         self.running.add(execution)
         if job.deferred:
             self._note_idle(job.id)
+            self.groups.begins_turn(job.id)
         Deferred.fromCoroutine(self._execute(execution, job)).addErrback(self._broken, job.id)
 
     async def _execute(self, execution: Execution, job: _QueuedJob) -> None:

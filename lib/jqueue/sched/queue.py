@@ -154,7 +154,7 @@ class JobQueue:
     # What happens inside
 
     def _wake(self, job_id: int) -> None:
-        self.processor.wake(job_id)
+        self.processor.wake_with_group(job_id)
 
     def _wake_owner(self, owner: int) -> None:
         self.processor.wake_owner(owner)

@@ -210,11 +210,11 @@ def test_archiving_that_fails_is_said_and_tried_again_in_the_next_minute(
     house: House, logged: Sequence[LogEvent]
 ) -> None:
     house.finish(5)
-    works, house.rig.queue.verbs._journal = house.rig.queue.verbs._journal, MemoryJournal()
-    house.rig.queue.verbs._journal.close()
+    works, house.rig.queue.archiving._journal = house.rig.queue.archiving._journal, MemoryJournal()
+    house.rig.queue.archiving._journal.close()
     house.advance(MINUTE + 5)
     assert (house.finished(), said(logged)) == ([1, 2, 3, 4, 5], [("critical", None)])
-    house.rig.queue.verbs._journal = works
+    house.rig.queue.archiving._journal = works
     house.advance(MINUTE)
     assert house.finished() == [3, 4, 5]
 
@@ -222,12 +222,12 @@ def test_archiving_that_fails_is_said_and_tried_again_in_the_next_minute(
 def test_while_an_archiving_is_on_its_way_no_other_begins(house: House) -> None:
     house.finish(5)
     slow = MemoryJournal()
-    works, house.rig.queue.verbs._journal = house.rig.queue.verbs._journal, slow
+    works, house.rig.queue.archiving._journal = house.rig.queue.archiving._journal, slow
     house.advance(3 * MINUTE)
     assert len(slow.unsynced) == 1
     slow.sync()
     assert house.finished() == [3, 4, 5]
-    house.rig.queue.verbs._journal = works
+    house.rig.queue.archiving._journal = works
     house.finish(1)
     house.advance(2 * MINUTE)
     assert house.finished() == [4, 5, 6]

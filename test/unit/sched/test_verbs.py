@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 from jqueue.errors import DiskFull, JobLost, OpPrereqError, StoreFailed
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.status import ERROR, SUCCESS
-from jqueue.sched.queue import JobQueue
 from jqueue.sched.again import again
+from jqueue.sched.queue import JobQueue
 
 from .rig import Rig, op
 
