@@ -139,6 +139,7 @@ class DaemonService:
         tree.incoming.stop()
         tree.housekeeping.stop()
         await self._end_opcodes()
+        tree.queue.processor.stop(callbacks_too=True)
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         for client in list(tree.factory.clients):

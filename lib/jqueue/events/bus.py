@@ -31,6 +31,7 @@ class Subscription:
     changes: bool
     log: bool
     lifecycle: bool = False
+    ended: bool = False
 
 
 class Bus:
@@ -54,6 +55,7 @@ class Bus:
         return lambda: self._end(subscription)
 
     def _end(self, subscription: Subscription) -> None:
+        subscription.ended = True
         self._of_all.pop(subscription, None)
         for job_id in subscription.jobs or ():
             of_job = self._of_job.get(job_id, {})
@@ -73,13 +75,13 @@ class Bus:
         for subscription in self._listening(job.id):
             if subscription.changes:
                 event = event or describe(job)
-                self._tell(subscription, job.id, JOB_CHANGED, [event])
+                self._tell(subscription, JOB_CHANGED, [event])
 
     def job_logged(self, job_id: int, entries: Sequence[Any]) -> None:
         """Tells of log entries that have reached the file."""
         for subscription in self._listening(job_id):
             if subscription.log:
-                self._tell(subscription, job_id, JOB_LOG, [job_id, list(entries)])
+                self._tell(subscription, JOB_LOG, [job_id, list(entries)])
 
     def wants_lifecycle(self, job_id: int | None) -> bool:
         """Whether anybody wants to hear of a job's steps."""
@@ -95,11 +97,11 @@ class Bus:
         event = {"event": name, "data": data, "id": job_id}
         for subscription in self._listening(job_id):
             if subscription.lifecycle:
-                self._tell(subscription, job_id, JOB_LIFECYCLE, [event])
+                self._tell(subscription, JOB_LIFECYCLE, [event])
 
-    def _tell(self, subscription: Subscription, job_id: int | None, name: str, arguments: list[Any]) -> None:
-        if subscription not in self._listening(job_id):
-            return  # ended by a listener before it
+    def _tell(self, subscription: Subscription, name: str, arguments: list[Any]) -> None:
+        if subscription.ended:
+            return  # by a listener before it
         try:
             subscription.listener(name, arguments)
         except Exception:

@@ -141,13 +141,13 @@ class Execution:
         """Runs `prepare`.
 
         @return: why it refuses, if it does
+        @raise ShuttingDown: as for `call_back`
         """
         try:
             await self._perform(lambda: self.opcode.prepare(self.context))
-        except JobCanceled:
-            return outcome.canceled()
         except Exception as problem:
-            return outcome.error(problem)
+            self._leave_to_next_start(problem)
+            return outcome.canceled() if isinstance(problem, JobCanceled) else outcome.error(problem)
         return None
 
     async def call_back(self, function: Callable[[Context], None], stored: Outcome) -> Outcome:
@@ -160,12 +160,16 @@ class Execution:
         try:
             await self._perform(lambda: function(self.context))
         except Exception as problem:
-            if self.control.stop_reason == SHUTDOWN and isinstance(problem, (JobCanceled, ShuttingDown)):
-                raise ShuttingDown() from problem
+            self._leave_to_next_start(problem)
             text = outcome.shortened(f"{self.opcode.OP_ID} could not {function.__name__} its work: {problem}")
             await self._logs.add(self.job_id, self.index, [(self._wall(), "message", text)])
             return outcome.error(OpExecError(text))
         return stored
+
+    def _leave_to_next_start(self, problem: Exception) -> None:
+        """Takes it for no failure of a callback that it ends because the daemon does."""
+        if self.control.stop_reason == SHUTDOWN and isinstance(problem, (JobCanceled, ShuttingDown)):
+            raise ShuttingDown() from problem
 
     async def _perform(self, step: Callable[[], T]) -> T:
         """Runs a step; all it logged is in the file when this returns, so that nobody sees its end before."""

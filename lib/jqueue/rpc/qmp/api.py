@@ -15,7 +15,7 @@ from jqueue.errors import GenericError
 JobInfo = Mapping[str, object]
 """What there is to say of a job, by the names of `query-jobs` and `query-block-jobs`: `id` (the number), `type`,
 `status`, `current-progress`, `total-progress`, `speed`, `paused`, `busy`, `ready`, `auto-finalize`, `auto-dismiss`,
-`error` (only if there is one); and ours: `name`, `priority`, `opstatus`."""
+`error` (only if there is one); and ours: `name`, `priority`, `opstatus`, `group`."""
 
 Listener = Callable[[str, Mapping[str, object]], None]
 """Told of each event: its name and its data."""

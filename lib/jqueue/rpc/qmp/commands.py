@@ -96,7 +96,7 @@ def _quit(queue: QmpQueue, client: Client) -> Deferred[dict[str, object]]:
     return client.quit().addCallback(lambda _: {})
 
 
-_OURS = {name: name for name in ("name", "priority", "opstatus")}
+_OURS = {name: name for name in ("name", "priority", "opstatus", "group")}
 _JOB_MEMBERS = {
     **{name: name for name in ("type", "status", "current-progress", "total-progress", "error")},
     **_OURS,
