@@ -81,7 +81,10 @@ BAD: dict[str, tuple[object, str]] = {
     "long name": ({"name": "a" * 257, "ops": [GOOD]}, r"name: 1 to 256 characters expected, it has 257"),
     "many opcodes": ([GOOD] * 100_000, r"ops: a job may have 1000 opcodes, this one has 100000; split it"),
     "large parameter": ([{**GOOD, "comment": "x" * (5 << 20)}], r"52\d+ (bytes|characters).* 4194304"),
-    "not yet": ({"ops": [GOOD], "auto_finalize": False}, r"auto_finalize: .*leave it out"),
+    "locks too late": (
+        {"ops": [{"OP_ID": "OP_TEST_JQUEUE"}], "auto_finalize": False},
+        r"ops\[0\]: OP_TEST_JQUEUE finds out its locks only when it runs",
+    ),
 }
 
 

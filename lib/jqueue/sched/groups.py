@@ -173,7 +173,11 @@ class Groups:
             self.let_go(group)
         elif self.has_failed(group) or not any(isinstance(self._table.unfinished[one], bytes) for one in ids):
             self.settle(group).addErrback(
-                lambda failure: self._log.error("Group of job {id}: {failure}", id=group.owner, failure=failure)
+                lambda failure: self._log.error(
+                    "What is due for the group of job {id} could not be recorded: {problem}",
+                    id=group.owner,
+                    problem=failure.getErrorMessage(),
+                )
             )
 
     def has_failed(self, group: Group) -> bool:

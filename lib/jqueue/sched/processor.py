@@ -86,44 +86,53 @@ class Processor:
             moved=moved,
         )
         self.executions = self.running.executions
-        self.groups = Groups(
-            clock=clock,
-            wall=wall,
-            table=table,
-            edits=edits,
+        self.groups = self._make_groups(ready, locks, registry)
+        self.claims = self._make_claims(ready, locks, registry)
+        self._runner = self._make_runner(registry)
+        self._pump_call: IDelayedCall | None = None
+        self._running = False
+        self._ending = False
+        self._left: list[int] = []
+        self._idle_waiters: list[Deferred[None]] = []
+
+    def _make_groups(self, ready: ReadyHeap, locks: LockManager, registry: Registry) -> Groups:
+        return Groups(
+            clock=self._clock,
+            wall=self._wall,
+            table=self._table,
+            edits=self._edits,
             ready=ready,
             locks=locks,
             registry=registry,
             runs=self.executions.__contains__,
             line_up=self._line_up,
         )
-        self.claims = Claims(
-            clock=clock,
-            wall=wall,
-            table=table,
-            edits=edits,
+
+    def _make_claims(self, ready: ReadyHeap, locks: LockManager, registry: Registry) -> Claims:
+        return Claims(
+            clock=self._clock,
+            wall=self._wall,
+            table=self._table,
+            edits=self._edits,
             ready=ready,
             locks=locks,
-            gates=gates,
+            gates=self._gates,
             groups=self.groups,
             registry=registry,
             wake_members=self._wake_members,
         )
-        self._runner = Runner(
-            wall=wall,
-            table=table,
-            edits=edits,
+
+    def _make_runner(self, registry: Registry) -> Runner:
+        return Runner(
+            wall=self._wall,
+            table=self._table,
+            edits=self._edits,
             groups=self.groups,
             registry=registry,
-            make_execution=make_execution,
+            make_execution=self._make_execution,
             code_ended=self.running.free_slot,
             replaced=self._replaced,
         )
-        self._pump_call: IDelayedCall | None = None
-        self._running = False
-        self._ending = False
-        self._left: list[int] = []
-        self._idle_waiters: list[Deferred[None]] = []
 
     # From outside
 

@@ -128,11 +128,11 @@ class Verbs:
             outcome.note_cancel(draft, self._wall(), code_runs=runs)
             return f"Job {draft.id} will be canceled"
         done, text = outcome.cancel(draft, self._wall(), code_runs=runs)
+        if not done and outcome.is_decided(draft):
+            raise OpPrereqError(text)
         if not done:
             running = draft.ops[outcome.current(draft)].input.get("OP_ID")
-            raise OpPrereqError(
-                text or f"Job {draft.id} runs {running}, which cannot be stopped; it goes on to its end"
-            )
+            raise OpPrereqError(f"Job {draft.id} runs {running}, which cannot be stopped; it goes on to its end")
         draft.paused = False
         return text
 

@@ -212,7 +212,13 @@ def test_they_are_committed_one_after_the_other_the_newest_first() -> None:
     rig = Rig(size=5)
     ids = group(rig, UNDO, UNDO, UNDO)
     ended: list[int] = []
-    rig.queue.bus.job_changed = lambda job: ended.append(job.id) if job.final else None  # type: ignore[method-assign]
+
+    def hear(_name: str, arguments: list[Any]) -> None:
+        (event,) = arguments
+        if event["status"] in FINALIZED:
+            ended.append(event["id"])
+
+    rig.queue.subscribe(hear, jobs=None, changes=True, log=False)
     rig.finish()
     assert ended == ids[::-1]
 
