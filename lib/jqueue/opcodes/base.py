@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from jqueue.errors import INTERNAL_ERROR, GenericError, OpPrereqError
 from jqueue.jobs import fields
@@ -49,10 +49,10 @@ __all__ = [
 
 Op = TypeVar("Op", bound="OpCode")
 
-COMPLETE = "complete"
-"""How code that has converged is told to come to its end, and to make that count."""
-LEAVE = "leave"
-"""How it is told to end with what it has, without switching over: a soft cancel."""
+COMPLETE: Final = "complete"
+"""What `OpContext.ready` says: come to the end, and make it count."""
+LEAVE: Final = "leave"
+"""What `OpContext.ready` says of a soft cancel: end with what is there, consistent, and switch nothing over."""
 
 
 class OpContext(Protocol):
@@ -94,13 +94,14 @@ class OpContext(Protocol):
         ...
 
     def ready(self, seconds: float | None = None, descriptor: int | None = None) -> str | None:
-        """Says that the work has converged, and stays here until told to come to its end; a pause point.
+        """Says that the work has converged, and waits to be told what to do; a checkpoint as well.
 
-        From the first call on the job is ready: it gives up its worker and keeps its locks.
+        From the first call on the job is `ready`: it gives up its worker while it waits, and keeps its locks. Only an
+        opcode that says so (`OpCode.converges`) calls it. Once told, the opcode runs on to its end.
 
-        @param seconds: come back after that long, to keep up with the world
-        @param descriptor: come back when that becomes readable
-        @return: `COMPLETE` or `LEAVE`; None to keep up, and call it again
+        @param seconds: come back after so long, to keep up with the world
+        @param descriptor: come back when there is something to read
+        @return: `COMPLETE` or `LEAVE`; None to keep up, and to call again
         @raise JobCanceled: the opcode is to stop
         """
         ...
@@ -266,13 +267,13 @@ class OpCode(Parameters, abc.ABC):
         """Names locks that only a look at the world can tell; asked while waiting, and again once they are granted."""
         return {}
 
-    def converges(self) -> bool:
-        """Whether its code calls `ctx.ready`; it must be the last of its job then, for nothing runs after ready."""
-        return False
-
     def start_speed(self) -> int:
         """Gives the speed limit to start with, in progress units a second; 0 is none, `set-speed` changes it."""
         return 0
+
+    def converges(self) -> bool:
+        """Whether `exec` calls `ctx.ready`: its work comes to an end only when somebody says so."""
+        return False
 
     @abc.abstractmethod
     def exec(self, ctx: OpContext) -> object:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jqueue.errors import JobCanceled
+from jqueue.opcodes.base import COMPLETE
 
 
 class FakeContext:
@@ -22,11 +23,13 @@ class FakeContext:
         dry_run: bool = False,
         stop_at: int | None = None,
         exit_status: int = 0,
+        told: Sequence[str | None] = (),
     ) -> None:
         """Makes one.
 
         @param stop_at: which checkpoint, counted from 1, is told that the job was cancelled
         @param exit_status: how every command ends
+        @param told: what each call of `ready` answers; every one after these is told to complete
         """
         self.job_id = 1
         self.op_index = 0
@@ -38,11 +41,13 @@ class FakeContext:
         self.progressed: list[tuple[int, int, str]] = []
         self.throttled: list[int] = []
         self.slept: list[float] = []
+        self.readied: list[tuple[float | None, int | None]] = []
         self.submitted: list[object] = []
         self.commands: list[dict[str, object]] = []
         self.checkpoints = 0
         self._stop_at = stop_at
         self._exit_status = exit_status
+        self._told = list(told)
 
     def log(self, message: Any, type: str = "message") -> None:
         """See `OpContext.log`."""
@@ -67,6 +72,12 @@ class FakeContext:
         """See `OpContext.sleep`."""
         self.slept.append(seconds)
         self.checkpoint()
+
+    def ready(self, seconds: float | None = None, descriptor: int | None = None) -> str | None:
+        """See `OpContext.ready`."""
+        self.readied.append((seconds, descriptor))
+        self.checkpoint()
+        return self._told.pop(0) if self._told else COMPLETE
 
     def submit(self, jobs: Sequence[object]) -> list[int]:
         """See `OpContext.submit`."""

@@ -22,7 +22,12 @@ from jqueue.opcodes.kinds import describe, refuse
 GROUP = "jqueue.opcodes"
 """The entry points that name an opcode class, or a module with some."""
 
-BUILT_IN = ("jqueue.opcodes.testing", "jqueue.opcodes.command", "jqueue.opcodes.copyfile")
+BUILT_IN = (
+    "jqueue.opcodes.testing",
+    "jqueue.opcodes.command",
+    "jqueue.opcodes.copyfile",
+    "jqueue.opcodes.mirrortree",
+)
 
 _OP_ID = re.compile(r"OP_[A-Z0-9_]+\Z", re.ASCII)
 

@@ -1,12 +1,14 @@
 """Opcodes for trying out a queue: they sleep, answer, fail and talk to the client that tests them.
 
-Names and parameters are Ganeti's, so that its test clients work here.
+Names and parameters are Ganeti's, so that its test clients work here; OP_TEST_LIFECYCLE is ours.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,24 @@ from jqueue.opcodes.base import EXCLUSIVE, LockSpec, OpCode, OpContext, param
 
 _ACCEPT_SECONDS = 20
 _CLOSE_SECONDS = 60
+_METHODS = ("exec", "prepare", "commit", "abort")
 
 
 def _at_least_zero(value: float) -> str | None:
     return f"at least 0 expected, got {value}" if value < 0 else None
+
+
+def _at_least_one(value: int) -> str | None:
+    return f"at least 1 expected, got {value}" if value < 1 else None
+
+
+def _methods(names: list[str]) -> str | None:
+    unknown = [name for name in names if name not in _METHODS]
+    return f'some of {", ".join(_METHODS)} expected, got "{unknown[0]}"' if unknown else None
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None or path.startswith("/") else f'absolute path of a file expected, got "{path}"'
 
 
 class OpTestDelay(OpCode):
@@ -107,6 +123,85 @@ class OpTestJqueue(OpCode):
         if self.fail:
             raise OpExecError("The opcode was told to fail")
         return True
+
+
+class OpTestLifecycle(OpCode):
+    """Works in pieces of a known size, converges and fails as told: for bringing a job into every state there is."""
+
+    OP_ID = "OP_TEST_LIFECYCLE"
+    stoppable = True
+    summary_parameter = "chunks"
+
+    chunks: int = param("pieces of work", default=1, check=_at_least_zero)
+    chunk_size: int = param("bytes that each piece counts for", default=65536, check=_at_least_one)
+    speed: int = param("bytes a second to start with; 0 is no limit", default=0, check=_at_least_zero)
+    pay_last: bool = param(
+        "pay for the last piece as well, as QEMU's mirror does and its backup does not", default=False
+    )
+    busy: float = param("seconds that each piece takes, deaf to pause and cancel", default=0, check=_at_least_zero)
+    # The method `converges` has the name already.
+    convergent: bool = param("become ready after the pieces, and wait to be told", default=False, name="converges")
+    fails: list[str] = param(
+        "which of exec, prepare, commit, abort fail; exec does so at its end", default_factory=list, check=_methods
+    )
+    notes: str | None = param(
+        "absolute path of a file; each method that runs adds a line JOB.OP METHOD", default=None, check=_absolute
+    )
+
+    def start_speed(self) -> int:
+        """See `OpCode.start_speed`."""
+        return self.speed
+
+    def converges(self) -> bool:
+        """See `OpCode.converges`."""
+        return self.convergent
+
+    def exec(self, ctx: OpContext) -> dict[str, str | None]:
+        """See `OpCode.exec`; the result has what a ready job was told."""
+        self._note(ctx, "exec")
+        for piece in range(1, self.chunks + 1):
+            time.sleep(self.busy)
+            ctx.progress(piece * self.chunk_size, self.chunks * self.chunk_size)
+            if piece < self.chunks or self.pay_last:
+                ctx.throttle(self.chunk_size)
+            else:
+                ctx.checkpoint()
+        told = None
+        while self.convergent and told is None:
+            told = ctx.ready()
+        self._fail("exec")
+        return {"told": told}
+
+    def prepare(self, ctx: OpContext) -> None:
+        """See `OpCode.prepare`."""
+        self._note(ctx, "prepare")
+        self._fail("prepare")
+
+    def commit(self, ctx: OpContext) -> None:
+        """See `OpCode.commit`."""
+        self._note(ctx, "commit")
+        self._fail("commit")
+
+    def abort(self, ctx: OpContext) -> None:
+        """See `OpCode.abort`."""
+        self._note(ctx, "abort")
+        self._fail("abort")
+
+    def _fail(self, method: str) -> None:
+        if method in self.fails:
+            raise OpExecError(f"The opcode was told to fail in {method}")
+
+    def _note(self, ctx: OpContext, method: str) -> None:
+        if self.notes is None:
+            return
+        try:
+            notes = os.open(self.notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                os.write(notes, f"{ctx.job_id}.{ctx.op_index} {method}\n".encode())
+            finally:
+                os.close(notes)
+        except OSError as error:
+            raise OpExecError(f"{self.notes} cannot be written: {error.strerror}; create its directory") from error
 
 
 def _notify(ctx: OpContext, test: str, argument: object) -> None:

@@ -5,8 +5,8 @@ from typing import cast
 
 import pytest
 
-from jqueue.errors import OpPrereqError
-from jqueue.opcodes.base import EXCLUSIVE, SHARED, LockSpec, OpCode, OpContext, param
+from jqueue.errors import JobCanceled, OpPrereqError
+from jqueue.opcodes.base import COMPLETE, EXCLUSIVE, LEAVE, SHARED, LockSpec, OpCode, OpContext, param
 from jqueue.opcodes.fake import FakeContext
 
 
@@ -136,3 +136,18 @@ def test_a_class_without_exec_cannot_be_made() -> None:
 
     with pytest.raises(TypeError, match="exec"):
         cast(type[OpCode], OpLazy)()
+
+
+def test_an_opcode_comes_to_its_end_by_itself_unless_it_says_otherwise() -> None:
+    assert not OpCopy(source="/a").converges()
+
+
+def test_the_fake_context_is_told_as_its_script_says_and_then_to_complete() -> None:
+    ctx = FakeContext(told=[None, LEAVE])
+    assert [ctx.ready(), ctx.ready(seconds=1, descriptor=2), ctx.ready()] == [None, LEAVE, COMPLETE]
+    assert ctx.readied == [(None, None), (1, 2), (None, None)]
+
+
+def test_the_fake_context_may_be_cancelled_while_it_is_ready() -> None:
+    with pytest.raises(JobCanceled):
+        FakeContext(stop_at=1).ready()

@@ -48,10 +48,12 @@ def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_built_in_opcodes_are_there() -> None:
     assert [cls.OP_ID for cls in default_registry()] == [
         "OP_COPY_FILE",
+        "OP_MIRROR_TREE",
         "OP_RUN_COMMAND",
         "OP_TEST_DELAY",
         "OP_TEST_DUMMY",
         "OP_TEST_JQUEUE",
+        "OP_TEST_LIFECYCLE",
     ]
 
 
