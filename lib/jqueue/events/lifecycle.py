@@ -27,6 +27,7 @@ from jqueue.jobs.lifecycle import (
     STANDBY,
     TRANSITIONS,
     WAITING,
+    is_refused_late,
 )
 
 JOB_STATUS_CHANGE = "JOB_STATUS_CHANGE"
@@ -132,6 +133,8 @@ class LifecycleEvents:
         after = self._state(job)
         try:
             way = steps(before, after, success=job.CalcStatus() not in (status.ERROR, status.CANCELED))
+            if after == ABORTING and before != ABORTING and is_refused_late(job):
+                way = *steps(before, PENDING), *way[-1:]
         except ProgrammerError as problem:
             # Whoever has changed the job must go on, or it would never move again.
             self._log.error("Events of job {job_id} are left out: {problem}", job_id=job.id, problem=problem)

@@ -35,6 +35,9 @@ COMPLETE: Final = "complete"
 FINALIZE: Final = "finalize"
 DISMISS: Final = "dismiss"
 
+LATE: Final = "late"
+"""Marks the outcome of an opcode whose work was done, but must not be committed."""
+
 PHASE_WORK: Final = "work"
 PHASE_WAITING: Final = "waiting"
 PHASE_PENDING: Final = "pending"
@@ -135,6 +138,12 @@ def lifecycle(job: _QueuedJob, *, paused_now: bool = False, ready: bool = False)
     if ready:
         return STANDBY if stopped else READY
     return PAUSED if stopped else RUNNING
+
+
+def is_refused_late(job: _QueuedJob) -> bool:
+    """Whether all of a job's work was done, and only then its finalisation failed."""
+    last = job.ops[-1]
+    return last.status not in status.FINALIZED and last.outcome is not None and last.outcome[2:] == [LATE]
 
 
 def _of_phase(job: _QueuedJob) -> str | None:

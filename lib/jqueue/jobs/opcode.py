@@ -18,7 +18,8 @@ LogEntry: TypeAlias = "tuple[int, Timestamp, str, Any]"
 
 Outcome: TypeAlias = "list[Any]"
 """What an opcode's code ended with, not published yet: `["success", value]`, `["error", encoded error]`,
-`["canceled", text]` or `["retry", encoded error]`."""
+`["canceled", text]` or `["retry", encoded error, not before]`; an error that came only when the work was done, from
+`prepare`, has `late` behind it."""
 
 
 class HasDict(Protocol):

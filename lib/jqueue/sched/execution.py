@@ -88,6 +88,7 @@ class Execution:
         self._workers = workers
         self._submit_children = submit_children
         self.deferred = job.deferred
+        self._prepares = False
         self._is_last = index == len(job.ops) - 1
         self.attempt = job.ops[index].attempt + (job.phase == PHASE_WORK)
         """The number, from 1, of the attempt that is about to start or runs, or that is committed or undone."""
@@ -184,6 +185,7 @@ class Execution:
         if self._is_last:
             self.control.wait_pause()  # a pause that came too late for the code itself still counts
         if not self.deferred:
+            self._prepares = True
             self.opcode.prepare(self.context)
         return result
 
@@ -207,7 +209,7 @@ class Execution:
         # What has converged cannot go back to work: nothing leads from ready to running.
         last = self.converged or self.attempt >= retries.get("attempts", 1)
         if last or self.control.stop_reason in (CANCEL, SHUTDOWN):
-            return outcome.error(problem)
+            return outcome.late(problem) if self._prepares else outcome.error(problem)
         return outcome.retry(problem, self._wall() + _delay(retries, self.attempt))
 
     # Messages of the running code, on the reactor thread

@@ -9,7 +9,7 @@ from typing import Any
 
 from jqueue.errors import GenericError, OpExecError, encode
 from jqueue.jobs.job import CANCELED_TEXT, _QueuedJob
-from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING, PHASE_PREPARING, PHASE_WAITING, PHASE_WORK
+from jqueue.jobs.lifecycle import LATE, PHASE_ABORTING, PHASE_COMMITTING, PHASE_PREPARING, PHASE_WAITING, PHASE_WORK
 from jqueue.jobs.opcode import Outcome, Timestamp, _QueuedOpCode, split_timestamp
 from jqueue.jobs.status import CANCELED, CANCELING, ERROR, FINALIZED, QUEUED, RUNNING, SUCCESS, WAITING
 from jqueue.jobs.storable import storable
@@ -40,6 +40,11 @@ def success(value: Any) -> Outcome:
 def error(problem: BaseException) -> Outcome:
     """The outcome of code that raised; a text of more than 64 KiB is cut."""
     return [_ERROR, _encoded(problem)]
+
+
+def late(problem: BaseException) -> Outcome:
+    """The outcome of code that has done its work, whose `prepare` then refused to commit it."""
+    return [*error(problem), LATE]
 
 
 def _encoded(problem: BaseException) -> list[Any]:

@@ -184,7 +184,7 @@ def test_why_says_that_it_waits_for_its_user() -> None:
 # Groups
 
 
-def group(rig: Rig, *jobs: object, **options: object) -> list[int]:
+def group(rig: Rig, *jobs: object, **options: Any) -> list[int]:
     return rig.submit(*jobs, group=True, **options)
 
 

@@ -270,6 +270,16 @@ def test_a_job_whose_attempt_is_undone_is_not_tried_again_after_a_cancel(qmp: Qm
     assert qmp.rig.status(job_id) == "canceled"
 
 
+def test_a_job_whose_finalisation_fails_was_pending_before(qmp: Qmp) -> None:
+    qmp.rig.submit_one(op("OP_UNDO"), op("OP_UNDO", fails=["prepare"]))
+    qmp.rig.finish()
+    late = ["created", "running", "waiting", "pending", "aborting", "BLOCK_JOB_COMPLETED", "concluded"]
+    assert qmp.heard() == late
+    qmp.rig.submit_one(op("OP_UNDO", fails=["prepare"]), op("OP_UNDO"))
+    qmp.rig.finish()
+    assert qmp.heard(2) == ["created", "running", "aborting", "BLOCK_JOB_COMPLETED", "concluded"]
+
+
 def test_a_failure_is_told_with_its_error(qmp: Qmp) -> None:
     qmp.rig.submit_one(op(fails=["exec"]))
     qmp.rig.finish()
