@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from jqueue.errors import ProgrammerError
 from jqueue.events.bus import Bus
-from jqueue.jobs import members, status
+from jqueue.jobs import fields, members, status
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.lifecycle import (
     ABORTING,
@@ -174,7 +174,7 @@ class LifecycleEvents:
             "type": members.job_type(job.ops[0].input.get("OP_ID")),
             "len": total,
             "offset": done,
-            "speed": job.speed,
+            "speed": fields.speed(job),
         }
 
     def _tell(self, job_id: int, name: str, data: Mapping[str, object]) -> None:

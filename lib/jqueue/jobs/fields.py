@@ -1,7 +1,8 @@
 """The fields of a job that can be asked for: Ganeti's, and ours behind them.
 
 What only the running daemon knows is asked of the job's queue, if it has the method for it: `progress(job_id)`,
-`lifecycle(job)`, `log_serial(job)`, `summary(input)`. Filters over fields live in `jqueue.jobs.filters`.
+`lifecycle(job)`, `log_serial(job)`, `summary(input)`, `start_speed(input)`.
+Filters over fields live in `jqueue.jobs.filters`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jqueue import errors
 from jqueue.jobs import lifecycle
 from jqueue.jobs.opcode import serialize_timestamp
+from jqueue.jobs.status import FINALIZED
 
 if TYPE_CHECKING:
     from jqueue.jobs.job import _QueuedJob
@@ -92,6 +94,15 @@ def _summaries(job: _QueuedJob) -> list[str]:
 def _progress(job: _QueuedJob) -> Any:
     ask = getattr(job.queue, "progress", None)
     return None if ask is None else ask(job.id)
+
+
+def speed(job: _QueuedJob) -> int:
+    """The speed limit of a job in bytes a second, 0 for none: what a user has set, else with what its opcode starts."""
+    if job.speed is not None:
+        return job.speed
+    ask: Callable[[Mapping[str, Any]], int] | None = getattr(job.queue, "start_speed", None)
+    current = next((op for op in job.ops if op.status not in FINALIZED), job.ops[-1])
+    return 0 if ask is None else ask(current.input)
 
 
 def _lifecycle(job: _QueuedJob) -> str:
@@ -173,7 +184,7 @@ FIELDS: Final[dict[str, Field]] = {
             "Speed",
             NUMBER,
             "Limit in bytes (units of its progress) a second, 0 for none",
-            lambda job: job.speed,
+            speed,
         ),
         Field(
             "completion",

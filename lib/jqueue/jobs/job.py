@@ -33,7 +33,7 @@ EXTRA_DEFAULTS: Final[dict[str, Any]] = {
     "name": None,
     "phase": lifecycle.PHASE_WORK,
     "paused": False,
-    "speed": 0,
+    "speed": None,
     "auto_finalize": True,
     "auto_dismiss": False,
     "group": None,
@@ -81,7 +81,8 @@ class _QueuedJob:
     name: str | None
     phase: str
     paused: bool
-    speed: int
+    speed: int | None
+    """The limit that a user has set; without one the opcodes say with which they start."""
     auto_finalize: bool
     auto_dismiss: bool
     group: str | None

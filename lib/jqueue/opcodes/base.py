@@ -242,6 +242,11 @@ class OpCode(Parameters, abc.ABC):
         """Whether `declare_locks` must be asked."""
         return cls.declare_locks is not OpCode.declare_locks
 
+    @classmethod
+    def has_start_speed(cls) -> bool:
+        """Whether `start_speed` must be asked."""
+        return cls.start_speed is not OpCode.start_speed
+
     def all_locks(self) -> LockSet:
         """Unites `locks()` with the `locks` parameter; touches no file.
 

@@ -79,7 +79,7 @@ class Execution:
         self.in_line = False
         """Whether it is on the heap for a slot."""
         self.control = Control(lambda: post(lambda: parked(self)), lambda: post(lambda: converged(self)))
-        self.control.set_speed(job.speed or opcode.start_speed())
+        self.control.set_speed(opcode.start_speed() if job.speed is None else job.speed)
         self.children = 0
         self._clock = clock
         self._wall = wall

@@ -53,6 +53,17 @@ class Host:
         """The serial of the last entry in a job's log; what is published of a running job is behind."""
         return max(job.log_serial, self._logs.written(job.id))
 
+    def start_speed(self, state: Mapping[str, Any]) -> int:
+        """With which speed limit an opcode starts.
+
+        @param state: the opcode's input
+        """
+        try:
+            cls = self._registry.get(str(state.get("OP_ID")))
+            return cls.restore(state).start_speed() if cls.has_start_speed() else 0
+        except Exception:
+            return 0  # a mistake of its author's, which is an error when it runs
+
     def summary(self, state: Mapping[str, Any]) -> str:
         """An opcode in one word."""
         try:

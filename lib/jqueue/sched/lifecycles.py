@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from jqueue.events.bus import Subscription
-from jqueue.jobs import lifecycle, members
+from jqueue.jobs import fields, lifecycle, members
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.status import CANCELED, ERROR, SUCCESS
 from jqueue.sched.queue import JobQueue
@@ -132,7 +132,7 @@ class Lifecycles:
             "status": self._queue.host.lifecycle(job),
             "current-progress": done,
             "total-progress": total,
-            "speed": job.speed,
+            "speed": fields.speed(job),
             "paused": (job.paused or (execution is not None and execution.parked)) and not job.final,
             "busy": execution is not None and execution.holds_slot,
             "ready": execution is not None and execution.converged and job.phase == lifecycle.PHASE_WORK,

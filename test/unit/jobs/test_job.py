@@ -133,7 +133,7 @@ def jobs(draw: st.DrawFn) -> _QueuedJob:
     job.name = draw(st.none() | st.text())
     job.phase = draw(st.sampled_from(["work", "waiting", "pending", "committing", "aborting", "done"]))
     job.paused = draw(st.booleans())
-    job.speed = draw(st.integers(0, 2**40))
+    job.speed = draw(st.none() | st.integers(0, 2**40))
     job.auto_finalize = draw(st.booleans())
     job.auto_dismiss = draw(st.booleans())
     job.group = draw(st.none() | st.text())

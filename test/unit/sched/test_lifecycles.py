@@ -280,6 +280,22 @@ def test_a_job_whose_finalisation_fails_was_pending_before(qmp: Qmp) -> None:
     assert qmp.heard(2) == ["created", "running", "aborting", "BLOCK_JOB_COMPLETED", "concluded"]
 
 
+def test_the_speed_with_which_an_opcode_starts_is_shown_until_another_is_set(qmp: Qmp) -> None:
+    job_id = qmp.rig.submit_one(op(speed=70))
+    qmp.rig.settle()
+    execution = qmp.rig.queue.processor.executions[job_id]
+    assert (qmp.info()["speed"], execution.control.speed) == (70, 70)
+    qmp.rig.now(qmp.jobs.set_speed(job_id, 0))
+    assert (qmp.info()["speed"], execution.control.speed) == (0, 0)
+
+
+def test_no_limit_stays_no_limit_when_the_job_runs_again(qmp: Qmp) -> None:
+    job_id = qmp.rig.submit_one(op("OP_AGAIN", speed=70))
+    qmp.rig.now(qmp.jobs.set_speed(job_id, 0))
+    after = qmp.rig.crash()
+    assert after.queue.processor.executions[job_id].control.speed == 0
+
+
 def test_a_failure_is_told_with_its_error(qmp: Qmp) -> None:
     qmp.rig.submit_one(op(fails=["exec"]))
     qmp.rig.finish()
