@@ -80,7 +80,7 @@ def test_a_bad_map_is_refused_with_its_path(mapping: object, text: str) -> None:
 
 
 def test_an_unknown_name_like_no_other_is_refused_with_the_list() -> None:
-    with pytest.raises(OpPrereqError, match="known are OP_COPY_FILE, OP_RUN_COMMAND"):
+    with pytest.raises(OpPrereqError, match="known are OP_COPY_FILE, OP_MIRROR_TREE, OP_RUN_COMMAND"):
         default_registry().get("x" * 1_000_000)
 
 
