@@ -39,7 +39,7 @@ lint: $(INSTALLED) ## check style, format and types
 	$(BIN)/mypy lib test doc
 	@for launcher in $(LAUNCHERS); do echo "mypy $$launcher"; $(BIN)/mypy $$launcher || exit 1; done
 
-doc: $(INSTALLED) ## renew the generated parts of doc/, man pages included
+doc: $(INSTALLED) ## renew the generated parts of doc/: tables, man pages, the drawing of the lifecycle
 	$(BIN)/python doc/generate.py
 
 # A peer that cannot be had is said in the table, and no reason to measure nothing.

@@ -1,7 +1,8 @@
 """Writes the generated parts of the pages below doc/, man pages included: `make doc`; with --check it only compares.
 
 What is written by hand stays. A generated part stands between two comments, `generated: NAME` and `end`; it comes from
-the tables that the code itself uses: the parsers of the command line, the configuration, opcodes, methods, fields.
+the tables that the code itself uses: the parsers of the command line, the configuration, opcodes, methods, fields, the
+lifecycle. An image is generated as a whole.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+import drawing
 from jqueue.cli.main import build_parser
 from jqueue.config import Config
 from jqueue.daemon.main import parser as daemon_parser
 from jqueue.jobs.fields import FIELDS
+from jqueue.jobs.lifecycle import STATES, TRANSITIONS, UNDEFINED, VERBS
 from jqueue.opcodes.base import OpCode
 from jqueue.opcodes.params import MISSING, Param
 from jqueue.opcodes.registry import BUILT_IN, Registry
@@ -49,6 +52,17 @@ def renewed(text: str) -> str:
     @raise KeyError: it asks for a part that nobody makes
     """
     return _PART.sub(lambda part: f"{part['open']}{PARTS[part['name']]()}{part['end']}", text)
+
+
+def stale() -> Iterator[tuple[Path, str]]:
+    """Gives the files that are not as they should be, and what should be in them."""
+    for page in pages():
+        text = page.read_text()
+        if (should_be := renewed(text)) != text:
+            yield page, should_be
+    for image, draw in IMAGES.items():
+        if not image.exists() or image.read_text() != draw():
+            yield image, draw()
 
 
 # Markdown
@@ -95,6 +109,20 @@ def _opcode(cls: type[OpCode]) -> Iterator[str]:
 
 def _fields() -> str:
     return _table("field, kind, meaning", ((f"`{each.name}`", each.kind, each.doc) for each in FIELDS.values()))
+
+
+def _transitions() -> str:
+    rows = (
+        (f"`{state}`", ", ".join(f"`{after}`" for after in STATES if after in TRANSITIONS[state]) or "none")
+        for state in (UNDEFINED, *STATES)
+    )
+    return _table("state, states that may follow", rows)
+
+
+def _lifecycle_verbs() -> str:
+    states = [state for state in STATES if any(state in legal for legal in VERBS.values())]
+    rows = ((f"`{verb}`", *("yes" if state in legal else "" for state in states)) for verb, legal in VERBS.items())
+    return _table(", ".join(["verb", *(f"`{state}`" for state in states)]), rows)
 
 
 def _methods() -> str:
@@ -230,6 +258,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "common-parameters": _common_parameters,
     "opcodes": _opcodes,
     "fields": _fields,
+    "transitions": _transitions,
+    "lifecycle-verbs": _lifecycle_verbs,
     "methods": _methods,
     "settings": _settings_table,
     "verbs": _verbs_table,
@@ -240,21 +270,23 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "man-exit-status": _man_exit_status,
 }
 
+IMAGES: Mapping[Path, Callable[[], str]] = {DOC / "images" / "lifecycle.svg": drawing.lifecycle_image}
+
 
 def main() -> int:
-    """Renews the pages, or says which are stale.
+    """Renews the pages and images, or says which are stale.
 
-    @return: 1 if a page is stale and was not to be written
+    @return: 1 if one is stale and was not to be written
     """
-    options = argparse.ArgumentParser(description="Renew the generated parts of the pages below doc/.")
+    options = argparse.ArgumentParser(description="Renew the generated parts of the pages below doc/, and images.")
     options.add_argument("--check", action="store_true", help="write nothing, say what is stale")
     check = options.parse_args().check
-    stale = [page for page in pages() if renewed(page.read_text()) != page.read_text()]
-    for page in stale:
-        print(f"{page.relative_to(DOC.parent)}: {'stale, run `make doc`' if check else 'renewed'}")
+    found = list(stale())
+    for file, text in found:
+        print(f"{file.relative_to(DOC.parent)}: {'stale, run `make doc`' if check else 'renewed'}")
         if not check:
-            page.write_text(renewed(page.read_text()))
-    return int(check and bool(stale))
+            file.write_text(text)
+    return int(check and bool(found))
 
 
 if __name__ == "__main__":

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+import generate
+
 ROOT = Path(__file__).resolve().parents[2]
 MAN_PAGES = sorted((ROOT / "doc" / "man").iterdir())
-
-
-def load_generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "doc" / "generate.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-generate = load_generator()
 
 
 @pytest.mark.parametrize("page", generate.pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_is_up_to_date(page: Path) -> None:
     text = page.read_text()
     assert generate.renewed(text) == text, "run `make doc`, and commit the page"
+
+
+@pytest.mark.parametrize("image", generate.IMAGES, ids=lambda image: str(image.relative_to(ROOT)))
+def test_an_image_is_up_to_date_and_on_some_page(image: Path) -> None:
+    assert image.read_text() == generate.IMAGES[image](), "run `make doc`, and commit the image"
+    assert any(f"images/{image.name})" in page.read_text() for page in generate.pages())
 
 
 def test_every_part_is_on_some_page() -> None:
