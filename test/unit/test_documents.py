@@ -44,7 +44,20 @@ def test_every_runtime_dependency_is_named_with_its_reason() -> None:
     assert sorted(table) == sorted(required)
 
 
+def anchors(page: Path) -> set[str]:
+    """Gives what the headings of a page are called in links."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
     assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_into_pages_lead_to_a_heading(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text())
+    own = [(page.parent / target if target else page, anchor) for target, anchor in links if "://" not in target]
+    assert [(str(target), anchor) for target, anchor in own if anchor not in anchors(target)] == []
