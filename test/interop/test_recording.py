@@ -145,6 +145,8 @@ def test_a_job_fails_where_it_failed() -> None:
     assert operation(recording(made("j"), failed))["fails"] == ["exec"]
     late = recording(made("j", auto_finalize=False), statuses("j", "waiting", "pending"), failed)
     assert operation(late)["fails"] == ["prepare"]
+    mirror = operation(recording(made("j", "blockdev-mirror"), failed))
+    assert mirror["fails"] == ["exec"] and "converges" not in mirror
     created = recording(made("c", "blockdev-create"), statuses("c", "aborting", "concluded"), END)
     assert operation(created)["fails"] == ["exec"]
 
@@ -204,6 +206,7 @@ def test_a_name_that_is_used_again_is_another_job() -> None:
     "exchange, reason",
     [
         ([send("blockdev-add", node_name="x"), ok()], Difference.DEVICES),
+        ([send("transaction", actions=[]), ok()], Difference.NO_JOBS),
         ([send("blockdev-backup", job_id="0"), error("Invalid job ID '0'")], Difference.OWN_IDS),
         ([send("blockdev-backup", job_id="b"), error("Job ID 'b' already in use")], Difference.OWN_IDS),
         ([send("blockdev-create"), error("Parameter 'speed' is unexpected")], Difference.CREATION_ARGUMENTS),

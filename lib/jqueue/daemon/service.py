@@ -138,8 +138,7 @@ class DaemonService:
         tree.queue.processor.stop()
         tree.incoming.stop()
         tree.housekeeping.stop()
-        await self._end_opcodes()
-        tree.queue.processor.stop(callbacks_too=True)
+        await self._end_code()
         for port in self._ports:
             await maybeDeferred(port.stopListening)
         for client in list(tree.factory.clients):
@@ -166,7 +165,13 @@ class DaemonService:
     def hurry(self) -> None:
         """Stops at once: a second SIGTERM."""
         self._hurry = True
+        self._tree.queue.processor.stop(callbacks_too=True)
         self._stop_code(everything=True)
+
+    async def _end_code(self) -> None:
+        """Lets running code end; what is still to be committed or undone then is left to the next start."""
+        await self._end_opcodes()
+        self._tree.queue.processor.stop(callbacks_too=True)
 
     async def _end_opcodes(self) -> None:
         tree = self._tree
@@ -184,13 +189,14 @@ class DaemonService:
                 execution.control.stop(SHUTDOWN, kill=self._hurry)
 
     async def _idle(self, seconds: float) -> bool:
-        """@return: whether no opcode runs any more; waits for it, but not if told to hurry meanwhile"""
+        """@return: whether no code runs any more; waits for it, but not if told to hurry meanwhile"""
         deadline = self._tree.reactor.seconds() + seconds
-        while self._tree.queue.processor.executions:
-            left = min(deadline - self._tree.reactor.seconds(), 0.2)
+        processor = self._tree.queue.processor
+        while processor.busy:
+            left = min(deadline - self._tree.reactor.seconds(), 0.2 if processor.executions else 0.02)
             if left <= 0 or (self._hurry and seconds > _NOW):
                 return False
-            idle = self._tree.queue.processor.when_idle()
+            idle = processor.when_idle() if processor.executions else Deferred[None]()
             try:
                 await idle.addTimeout(left, self._tree.reactor)
             except TimeoutError:

@@ -268,6 +268,7 @@ class _QueuedJob:
         """Marks the job as ended now."""
         self.end_timestamp = self._now()
         self.phase = lifecycle.PHASE_DONE
+        self.paused = False
 
     def Cancel(self) -> tuple[bool, str]:
         """Cancels the job if it can still be cancelled.

@@ -65,6 +65,7 @@ class _QueuedOpCode:
         "outcome",
         "attempt",
         "saved",
+        "held",
     )
 
     def __init__(self, op: Mapping[str, Any] | HasDict) -> None:
@@ -83,6 +84,8 @@ class _QueuedOpCode:
         self.outcome: Outcome | None = None
         self.attempt: int = 0
         self.saved: dict[str, Any] | None = None
+        self.held: dict[str, Any] | None = None
+        """The locks it runs under, by level and name, if only a look at the world could tell them."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.input.get('OP_ID')} status={self.status} at {id(self):#x}>"
@@ -101,6 +104,7 @@ class _QueuedOpCode:
         new.outcome = self.outcome
         new.attempt = self.attempt
         new.saved = self.saved
+        new.held = self.held
         return new
 
     def add_log(self, entry: LogEntry) -> None:
@@ -128,6 +132,7 @@ class _QueuedOpCode:
         new.outcome = extra.get("outcome")
         new.attempt = extra.get("attempt", 0)
         new.saved = extra.get("saved")
+        new.held = extra.get("held")
         return new
 
     def Serialize(self) -> dict[str, Any]:
@@ -144,7 +149,7 @@ class _QueuedOpCode:
         }
 
     def serialize_extra(self) -> dict[str, Any]:
-        """Gives what Ganeti does not know: outcome, attempt and saved, where set."""
+        """Gives what Ganeti does not know: outcome, attempt, saved and held, where set."""
         extra: dict[str, Any] = {}
         if self.outcome is not None:
             extra["outcome"] = self.outcome
@@ -152,4 +157,6 @@ class _QueuedOpCode:
             extra["attempt"] = self.attempt
         if self.saved is not None:
             extra["saved"] = self.saved
+        if self.held is not None:
+            extra["held"] = self.held
         return extra

@@ -135,7 +135,7 @@ class TreeMirror:
             steps, self._sync.fingerprint = self._sync.steps, 0
             self._scan()
             same = self._sync.steps == steps or self._sync.fingerprint == former
-            if same and not self._sync.unsettled:
+            if same and not self._sync.restless:
                 return
             former = self._sync.fingerprint
             if number >= 8 and number.bit_count() == 1:

@@ -72,11 +72,6 @@ class TreeSync:
         self._file_systems: dict[int, str] = {}  # one directory of each that was written to
 
     @property
-    def unsettled(self) -> bool:
-        """Whether there are files of which only another look can tell whether they are the same."""
-        return bool(self._restless or self._doubted)
-
-    @property
     def restless(self) -> bool:
         """Whether there are files that changed while they were copied, and are not copied yet."""
         return bool(self._restless)
@@ -119,13 +114,13 @@ class TreeSync:
         @param deep: whether those below it as well; new ones are in any case
         @raise OpExecError: something cannot be read or written; the text names it
         """
-        self._source.forget()
-        self._target.forget()
+        self._forget()
         pending = [(directory, deep)]
         while pending:
             directory, deep = pending.pop()
             pending.extend((each, True) for each in reversed(self._bring(directory, deep)))
         self._restore()
+        self._forget()  # nothing is kept open, and no mount busy, while the mirror waits
 
     def sync(self) -> None:
         """Waits until all that was written is on the disk."""
@@ -133,6 +128,10 @@ class TreeSync:
             with self._target.open(directory) as descriptor, blame(self._target.full(directory), "synced"):
                 if descriptor is not None:
                     sync_file_system(descriptor)
+
+    def _forget(self) -> None:
+        self._source.forget()
+        self._target.forget()
 
     def _bring(self, directory: str, deep: bool) -> list[str]:
         """@return: the directories below it that are to be brought in step as well"""

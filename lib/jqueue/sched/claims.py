@@ -17,6 +17,7 @@ from jqueue.jobs.lifecycle import PHASE_WORK
 from jqueue.locks.manager import LockManager
 from jqueue.locks.modes import LockRequest, normalise
 from jqueue.opcodes.base import OpCode
+from jqueue.opcodes.lockspec import LockSet
 from jqueue.opcodes.registry import Registry
 from jqueue.sched import outcome
 from jqueue.sched.edits import Edits
@@ -164,6 +165,15 @@ class Claims:
 
     # Having
 
+    def declared(self, execution: Execution) -> LockSet | None:
+        """Gives all locks that an opcode is about to run under, if a crash could not tell them from its parameters."""
+        if not execution.opcode.has_dynamic_locks():
+            return None
+        held: LockSet = {}
+        for (level, name), mode in self._locks.held(execution.job_id).items():
+            held.setdefault(level, {})[name] = mode
+        return held
+
     def retake(self, jobs: Iterable[_QueuedJob]) -> None:
         """Gives jobs that a crash has interrupted their locks back, before anybody else asks for any."""
         for job in jobs:
@@ -178,6 +188,9 @@ class Claims:
 
     def _current_locks(self, job: _QueuedJob) -> LockRequest:
         index = outcome.current(job)
+        held = job.ops[index].held
+        if held is not None:
+            return normalise(held)
         return normalise(self._registry.restore(job.ops[index].input, f"ops[{index}]").all_locks())
 
     def note_idle(self, job_id: int, works: Callable[[int], bool]) -> None:

@@ -242,6 +242,14 @@ class Groups:
         if next_one is not None:
             self._line_up(next_one.id)
 
+    def due(self) -> Iterator[int]:
+        """Gives jobs whose callbacks are next, and those of groups of which that is not found out yet."""
+        for group in dict.fromkeys(self._of_job.values()):
+            if group.turn is not None:
+                yield group.turn
+            elif group.look is not None:
+                yield group.owner
+
     def begins_turn(self, job_id: int) -> None:
         """Notes that the callbacks of a job run, so that they do not run again before it is found out what is next."""
         group = self._of_job.get(job_id)

@@ -70,12 +70,14 @@ class Lifecycles:
     def finalize(self, job_id: int) -> Deferred[None]:
         """Finalises a pending job, and with it its group.
 
-        Answered, as in QEMU, when that is done; or a little later, because callbacks may take their time.
+        Answered, as in QEMU, when that is done for all; or before, because callbacks may take their time.
         """
 
         async def finalize() -> None:
+            job = self._table.get(job_id)
+            last = job.members[0] if job is not None and job.members is not None else job_id
             await self._verbs.finalize(job_id)
-            await ended(self._queue, self._clock, job_id, self._clock.seconds() + _FINALIZED)
+            await ended(self._queue, self._clock, last, self._clock.seconds() + _FINALIZED)
 
         return Deferred.fromCoroutine(finalize())
 

@@ -5,6 +5,7 @@ Pure changes of a draft, used by the processor and by recovery alike; what runs 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from jqueue.errors import GenericError, OpExecError, encode
@@ -108,10 +109,13 @@ def mark_waiting(draft: _QueuedJob, now: float) -> bool:
     return True
 
 
-def mark_running(draft: _QueuedJob, now: float, *, stopping: bool) -> bool:
+def mark_running(
+    draft: _QueuedJob, now: float, *, stopping: bool, held: Mapping[str, Mapping[str, Any]] | None = None
+) -> bool:
     """Says that the next opcode runs; ends a job that was cancelled while it declared its locks.
 
     @param stopping: whether nothing is started any more
+    @param held: the locks that it has declared
     @return: whether it may: false if the job was cancelled, or paused, in the meantime
     """
     if draft.phase == PHASE_WORK and draft.CalcStatus() == CANCELING:
@@ -124,6 +128,7 @@ def mark_running(draft: _QueuedJob, now: float, *, stopping: bool) -> bool:
     op.status = RUNNING
     op.result = None
     op.outcome = None
+    op.held = None if held is None else dict(held)
     op.attempt += 1
     op.exec_timestamp = when
     return True
@@ -191,6 +196,7 @@ def finish(draft: _QueuedJob, outcome: Outcome, now: float) -> str:
     kind, value = outcome[0], outcome[1]
     draft.phase = PHASE_WORK
     op.outcome = None
+    op.held = None
     if kind == _RETRY:
         _again(op, outcome)
         return draft.phase

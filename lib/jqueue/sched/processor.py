@@ -130,6 +130,7 @@ class Processor:
             groups=self.groups,
             registry=registry,
             make_execution=self._make_execution,
+            declared=self.claims.declared,
             code_ended=self.running.free_slot,
             replaced=self._replaced,
         )
@@ -152,6 +153,12 @@ class Processor:
         self._ending = not callbacks_too
         self._running = False
         self.look()
+
+    @property
+    def busy(self) -> bool:
+        """Whether code runs, or will although no opcode is started any more: commits and undos that are due."""
+        due = self._ending and self._may_start() and any(job_id not in self.parked for job_id in self.groups.due())
+        return bool(self.executions) or due
 
     def when_idle(self) -> Deferred[None]:
         """Fires once no opcode is being worked on."""
@@ -378,7 +385,10 @@ class Processor:
                 waiter.callback(None)
 
     def _broken(self, failure: Failure, job_id: int) -> None:
-        self._log.error("Job {job_id} could not be run to its end: {failure}", job_id=job_id, failure=failure)
+        if failure.check(ShuttingDown):
+            self._log.info("The next start goes on with the end of job {job_id}", job_id=job_id)
+        else:
+            self._log.error("Job {job_id} could not be run to its end: {failure}", job_id=job_id, failure=failure)
         if failure.check(StoreFailed, ShuttingDown):
             # Nothing can be recorded any more, and nothing runs that is not.
             self.stop(callbacks_too=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from jqueue.errors import GenericError, JobLost, OpPrereqError
@@ -101,6 +102,7 @@ async def ended(queue: JobQueue, clock: IReactorTime, job_id: int, until: float)
             await queue.waiters.wait(job_id).addTimeout(max(left, 0), clock)
         except TimeoutError:
             return
+        await deferLater(clock, 0)  # what is in the same record, of other jobs of its group, is told then too
 
 
 async def _all(answers: list[Deferred[None]]) -> None:

@@ -12,6 +12,7 @@ from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING, PHASE_PREPARING, PHASE_WORK
 from jqueue.jobs.opcode import Outcome
 from jqueue.opcodes.base import OpCode
+from jqueue.opcodes.lockspec import LockSet
 from jqueue.opcodes.registry import Registry
 from jqueue.sched import outcome
 from jqueue.sched.edits import Edits
@@ -35,12 +36,14 @@ class Runner:
         groups: Groups,
         registry: Registry,
         make_execution: MakeExecution,
+        declared: Callable[[Execution], LockSet | None],
         code_ended: Callable[[Execution], None],
         replaced: Callable[[Execution, Execution], None],
     ) -> None:
         """Makes it.
 
         @param wall: wall time in seconds
+        @param declared: see `Claims`
         @param code_ended: told that an execution needs no worker any more, though its end is not recorded yet
         @param replaced: told, for the callbacks of several opcodes, that the first execution is followed by the second
         """
@@ -50,6 +53,7 @@ class Runner:
         self._groups = groups
         self._registry = registry
         self._make_execution = make_execution
+        self._declared = declared
         self._code_ended = code_ended
         self._replaced = replaced
 
@@ -63,7 +67,8 @@ class Runner:
         job_id = execution.job_id
 
         def start(draft: _QueuedJob) -> bool:
-            return outcome.mark_running(draft, self._wall(), stopping=execution.control.stop_reason == SHUTDOWN)
+            stopping = execution.control.stop_reason == SHUTDOWN
+            return outcome.mark_running(draft, self._wall(), stopping=stopping, held=self._declared(execution))
 
         if phase == PHASE_WORK:
             if not await self._edits.edit(job_id, start):
@@ -87,6 +92,7 @@ class Runner:
         if stored is None:
             raise GenericError(f"Job {job.id} has phase {job.phase}, but opcode {execution.index} has no outcome")
         function = execution.opcode.commit if job.phase == PHASE_COMMITTING else execution.opcode.abort
+        execution.control.forget()
         ended = await execution.call_back(function, stored)
         # Of a deferred job only an attempt that is to be followed by another is undone here.
         failed = job.deferred and ended is not stored

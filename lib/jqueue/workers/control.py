@@ -64,6 +64,14 @@ class Control:
         """
         self._set(told=how)
 
+    def forget(self) -> None:
+        """Takes back what was asked of code that has ended, so that it does not hinder its commit or undo.
+
+        That the daemon stops counts for these as well.
+        """
+        ends = self.stop_reason == SHUTDOWN
+        self._set(stop_reason=SHUTDOWN if ends else None, kill_now=self.kill_now and ends, paused=False)
+
     def set_speed(self, speed: int) -> None:
         """Sets the limit, in progress units (bytes) a second; 0 is no limit.
 

@@ -11,6 +11,7 @@ class Difference(Enum):
     # Commands that are not given
 
     DEVICES = "There are no block devices here: what sets them up is left out, and what is refused because of them."
+    NO_JOBS = "A transaction that makes no job has no counterpart: there is nothing to submit."
     OWN_IDS = "The queue gives the ids: none can be invalid or taken, so asking for such a one is left out."
     CREATION_ARGUMENTS = "Arguments of QEMU's creating commands are checked by QEMU's schema; ours has other ones."
     CREATE_IS_NO_BLOCK_JOB = (

@@ -20,7 +20,7 @@ BUSY = 2.0
 """Seconds that a piece of work takes that looks at nothing: commands have to be answered in that time."""
 _PIECE = 4 << 30
 """Bytes; at any speed in the recordings they take longer to pay for than a test runs."""
-_SLOW = 65536
+SLOW = 65536
 _REFUSED: Mapping[str, Any] = {"ops": [{"OP_ID": "OP_THAT_IS_NOT_THERE"}]}
 
 _LEAVING = ("ready", "waiting", "aborting")
@@ -55,7 +55,8 @@ def course(recording: Recording, job: Job) -> Course:
         leaves = story.NEVER  # Difference.LAST_IO
     began = next((each.when for each in heard if each.event.name == "running"), story.NEVER)
     return Course(
-        converges=job.kind == "mirror" or "ready" in names,
+        # One that fails does so at its end: not before it is ready if it ever is.
+        converges="ready" in names or (job.kind == "mirror" and fails is None),
         fails=[] if fails is None else [fails],
         leaves=leaves,
         held=_something_between(recording, job, began, leaves),
@@ -143,7 +144,7 @@ def operation(course: Course, job: Job, notes: Path) -> dict[str, Any]:
     """Makes the opcode that goes through the states of one of QEMU's jobs."""
     made: dict[str, Any] = {"OP_ID": OPCODE, "chunk_size": 1, "speed": job.arguments.get("speed", 0)}
     if course.held:
-        made.update(chunk_size=_PIECE, pay_last=True, speed=made["speed"] or _SLOW)
+        made.update(chunk_size=_PIECE, pay_last=True, speed=made["speed"] or SLOW)
     if course.converges:
         made["converges"] = True
     if course.fails:

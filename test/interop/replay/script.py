@@ -174,7 +174,7 @@ def _left_out(exchange: Exchange) -> Difference | None:
     if exchange.command not in CREATING and exchange.command != TRANSACTION:
         return None
     if exchange.accepted:
-        return None if exchange.makes else Difference.DEVICES
+        return None if exchange.makes else Difference.NO_JOBS
     if any(job.heard for job in exchange.makes):
         return None
     text = exchange.replies[0].message["error"]["desc"] if exchange.replies else ""

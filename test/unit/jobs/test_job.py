@@ -128,6 +128,7 @@ def jobs(draw: st.DrawFn) -> _QueuedJob:
         op.outcome = draw(st.none() | st.tuples(st.sampled_from(["success", "error"]), json_values).map(list))
         op.attempt = draw(st.integers(0, 5))
         op.saved = draw(st.none() | st.dictionaries(st.text(), json_values, max_size=2))
+        op.held = draw(st.none() | st.just({"node": {"n1": "shared", "n2": 2}}))
     job.start_timestamp = draw(timestamps)
     job.end_timestamp = draw(timestamps)
     job.name = draw(st.none() | st.text())
@@ -291,6 +292,13 @@ def test_finalize_sets_the_end_of_the_job_alone() -> None:
     assert job.end_timestamp == (1700000000, 250000)
     assert job.phase == lifecycle.PHASE_DONE
     assert job.ops[0].end_timestamp is None
+
+
+def test_a_job_that_has_ended_is_not_paused() -> None:
+    job = _QueuedJob(None, 1, [{"OP_ID": "OP_TEST_DELAY"}])
+    job.paused = True
+    job.Finalize()
+    assert not job.paused
 
 
 NOT_WAITING = "Job 42 is no longer waiting in the queue"

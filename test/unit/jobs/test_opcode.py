@@ -23,7 +23,7 @@ def test_a_new_opcode_is_queued_and_empty() -> None:
 
     assert (op.status, op.result, op.log, op.priority) == ("queued", None, [], 0)
     assert (op.start_timestamp, op.exec_timestamp, op.end_timestamp) == (None, None, None)
-    assert (op.outcome, op.attempt, op.saved) == (None, 0, None)
+    assert (op.outcome, op.attempt, op.saved, op.held) == (None, 0, None, None)
 
 
 @pytest.mark.parametrize(("given", "expected"), [({}, 0), ({"priority": None}, 0), ({"priority": 7}, 7)])
@@ -62,12 +62,13 @@ def test_serialize_gives_exactly_the_eight_keys_ready_for_json() -> None:
 def test_restore_makes_the_same_opcode() -> None:
     op = _QueuedOpCode({"OP_ID": "OP_X"})
     op.end_timestamp = (1, 2)
-    op.outcome, op.attempt, op.saved = ["success", 4], 3, {"step": 1}
+    op.outcome, op.attempt, op.saved, op.held = ["success", 4], 3, {"step": 1}, {"node": {"n1": "shared"}}
     op.add_log((1, (7, 8), "message", "x"))
     again = _QueuedOpCode.Restore(op.Serialize(), op.serialize_extra())
 
     assert again.Serialize() == op.Serialize()
     assert (again.outcome, again.attempt, again.saved) == (["success", 4], 3, {"step": 1})
+    assert again.held == {"node": {"n1": "shared"}}
     assert again.end_timestamp == (1, 2)
     assert again.log == op.log
 

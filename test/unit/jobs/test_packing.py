@@ -15,7 +15,7 @@ from jqueue.jobs.job import EXTRA_DEFAULTS, _QueuedJob
 
 OP = {"OP_ID": "OP_TEST_DELAY", "duration": 1.0}
 OP_PLAIN = ("priority", "status", "attempt", "start_timestamp", "exec_timestamp", "end_timestamp")
-OP_VALUES = ("input", "result", "outcome", "saved")
+OP_VALUES = ("input", "result", "outcome", "saved", "held")
 JOB_TIMES = ("received_timestamp", "start_timestamp", "end_timestamp")
 
 timestamps = st.none() | st.tuples(st.integers(0, 2**40), st.integers(0, 999_999))
@@ -164,11 +164,11 @@ def test_the_layout_is_the_documented_one() -> None:
     op = job.ops[0]
     op.priority, op.status, op.result = -10, "success", [1]
     op.start_timestamp, op.exec_timestamp, op.end_timestamp = (2, 0), (2, 1), (3, 0)
-    op.outcome, op.attempt, op.saved = ["success", [1]], 1, {"a": 1}
+    op.outcome, op.attempt, op.saved, op.held = ["success", [1]], 1, {"a": 1}, {"node": {"n1": "shared"}}
 
     assert msgpack.unpackb(packing.pack(job)) == [
         1_000_005,
-        [[op.input, -10, 5, [1], 2_000_000, 2_000_001, 3_000_000, ["success", [1]], 1, {"a": 1}]],
+        [[op.input, -10, 5, [1], 2_000_000, 2_000_001, 3_000_000, op.outcome, 1, {"a": 1}, {"node": {"n1": "shared"}}]],
         {"owner": 1000},
         2_000_000,
         3_000_000,

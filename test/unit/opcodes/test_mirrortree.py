@@ -89,6 +89,22 @@ def test_trees_that_overlap_by_a_link_are_refused(rig: Rig, source: str, target:
     assert names(rig.top) == ["alias", "source", "source/below"]
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "dry_run"), [("source", "alias", False), ("source", "alias", True), ("alias", "source", False)]
+)
+def test_trees_that_overlap_in_a_way_that_no_path_tells_are_refused(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, source: str, target: str, dry_run: bool
+) -> None:
+    # As with a directory that is mounted at a second place: what its path leads to tells nothing.
+    monkeypatch.setattr(os.path, "realpath", lambda path: path)
+    (rig.source / "below" / "kept").mkdir(parents=True)
+    (rig.top / "alias").symlink_to("source/below")
+    op = OpMirrorTree(source=str(rig.top / source), target=str(rig.top / target))
+    with pytest.raises(OpExecError, match="is the other tree itself: one of the two is inside the other"):
+        op.exec(Context(rig.clock, dry_run=dry_run))
+    assert (rig.source / "below").is_dir()
+
+
 @pytest.mark.parametrize("tree", ["source", "target"])
 def test_a_link_that_is_inside_a_tree_by_another_way_is_refused(rig: Rig, tree: str) -> None:
     rig.target.mkdir()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -217,6 +218,17 @@ def test_full_scans_come_at_their_time_and_repair_the_target(rig: Rig) -> None:
     assert rig.same()
 
 
+def test_directories_that_left_the_tree_wake_nobody_after_the_next_scan(rig: Rig) -> None:
+    def write_outside() -> None:
+        watched = rig.context.readied[-1][1]
+        assert watched is not None
+        write(rig.top / "outside" / "b" / "file")()
+        assert not select.select([watched], [], [], 0)[0]
+
+    fill(rig.source)
+    assert rig.run(lambda: (rig.source / "a").rename(rig.top / "outside"), lambda: None, write_outside)["passes"] == 4
+
+
 def test_a_slow_scan_is_given_nine_times_its_time_to_rest(rig: Rig) -> None:
     class Slow(Watched):
         def checkpoint(self) -> None:
@@ -342,26 +354,58 @@ def test_what_the_target_cannot_keep_does_not_hold_up_the_end(rig: Rig, monkeypa
 
 def test_completing_does_not_wait_for_the_delay_of_a_file_that_changed(rig: Rig) -> None:
     class Writing(Watched):
-        writes = True
-
         def progress(self, done: int, total: int, text: str = "") -> None:
-            if self.writes and self.readied:
+            if self.readied and not self.told:
                 with open(rig.source / "file", "a") as file:
                     file.write("more")
 
+        told = False
+
         def ready(self, seconds: float | None = None, descriptor: int | None = None) -> str | None:
             self.readied.append((seconds, descriptor))
-            if len(self.readied) == 1:
+            if len(self.readied) < 8:
+                self.clock.now += seconds or 0
                 write(rig.source / "file", "second")()
                 return None
-            self.writes = len(self.readied) < 8
-            rig.clock.now += seconds or 0
-            return None if self.writes else COMPLETE
+            self.told = True
+            return COMPLETE
 
-    write(rig.source / "file", "first")()
     context = Writing(rig.clock, rig.source, rig.target, [], COMPLETE)
     rig.op().exec(context)
+    assert len(context.lines()) > 3, "the delay has grown"
     assert sum(context.slept) < 0.1
+    assert rig.same()
+
+
+def test_completing_does_not_end_while_a_file_waits_to_be_copied_again(rig: Rig) -> None:
+    class Writing(Context):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            self.clock.now -= seconds / 2  # as if it had ended a little early
+
+        def progress(self, done: int, total: int, text: str = "") -> None:
+            if text == "completing" and not self.slept:
+                write(rig.source / "file", "third")()
+
+        def ready(self, seconds: float | None = None, descriptor: int | None = None) -> str | None:
+            write(rig.source / "file", "second")()
+            return COMPLETE
+
+    write(rig.source / "file", "first")()
+    rig.op().exec(Writing(rig.clock))
+    assert rig.same()
+
+
+def test_completing_heeds_what_inotify_told_last(rig: Rig) -> None:
+    class Rewriting(Context):
+        def ready(self, seconds: float | None = None, descriptor: int | None = None) -> str | None:
+            (rig.source / "file").write_text("two")
+            os.utime(rig.source / "file", ns=(1, 1))
+            return COMPLETE
+
+    write(rig.source / "file", "one")()
+    os.utime(rig.source / "file", ns=(1, 1))
+    rig.op().exec(Rewriting(rig.clock))
     assert rig.same()
 
 

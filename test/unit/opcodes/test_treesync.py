@@ -355,7 +355,7 @@ def test_a_file_that_changes_while_it_is_copied_is_copied_later_and_waited_for_e
         sync.bring_all()
         assert names(rig.target) == ["other"]
         for _ in range(11):
-            assert sync.restless and sync.unsettled
+            assert sync.restless
             wait = sync.wait()
             assert wait is not None
             delays.append(round(wait, 3))
@@ -368,7 +368,7 @@ def test_a_file_that_changes_while_it_is_copied_is_copied_later_and_waited_for_e
         Writing.writes = False
         sync.hurry()
         sync.bring("", deep=False)
-        assert not sync.restless and not sync.unsettled and sync.wait() is None
+        assert not sync.restless and sync.wait() is None
     assert rig.same()
 
 
@@ -396,11 +396,38 @@ def test_what_is_known_of_directories_that_are_gone_is_forgotten(rig: Rig, monke
     (rig.source / "a" / "file").touch()
     with syncing(rig) as sync:
         sync.bring_all()
-        assert sync.unsettled
+        assert sync.wait() == treecopy.TICK
         shutil.rmtree(rig.source / "a")
+        sync.doubt_tree("a")
         sync.bring_all()
-        assert not sync.unsettled and sync.wait() is None
-    assert rig.same()
+        assert sync.wait() is None
+        for tree in (rig.source, rig.target):
+            (tree / "a").mkdir()
+            (tree / "a" / "file").write_text(tree.name)
+            os.utime(tree / "a" / "file", ns=(1, 1))
+        sync.bring_all()
+    assert (rig.target / "a" / "file").read_text() == "target"
+
+
+def test_directories_are_reached_anew_each_time(rig: Rig) -> None:
+    (rig.source / "a" / "b").mkdir(parents=True)
+    with syncing(rig) as sync:
+        sync.bring_all()
+        for tree in (rig.source, rig.target):
+            (tree / "a").rename(rig.top / f"former {tree.name}")
+            (tree / "a" / "b").mkdir(parents=True)
+        (rig.source / "a" / "b" / "file").touch()
+        sync.bring("a/b", deep=False)
+    assert (rig.target / "a" / "b" / "file").exists()
+    assert names(rig.top / "former target") == ["b"]
+
+
+def test_no_directory_stays_open_afterwards(rig: Rig) -> None:
+    fill(rig.source)
+    with syncing(rig) as sync:
+        before = len(os.listdir("/proc/self/fd"))
+        sync.bring_all()
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_file_that_was_fresh_is_compared_a_tick_later_and_copied_again_if_it_differs(
@@ -417,7 +444,7 @@ def test_a_file_that_was_fresh_is_compared_a_tick_later_and_copied_again_if_it_d
         assert (sync.wait(), sync.restless) == (treecopy.TICK, False)
         fresh = False
         sync.bring("", deep=False)
-        assert not sync.unsettled
+        assert sync.wait() is None
     assert rig.same()
     assert sync.files == 2
 
@@ -438,7 +465,7 @@ def test_doubted_files_are_compared_by_content_and_others_are_not(rig: Rig) -> N
         sync.doubt_tree("a")
         sync.bring("a", deep=True)
         assert [(rig.target / name).read_text() for name in ("two", "a/one", "a/b/one")] == ["former"] + 2 * ["latter"]
-        assert not sync.unsettled
+        assert sync.wait() is None
 
 
 # What is told
@@ -468,6 +495,18 @@ def test_a_target_that_cannot_be_changed_is_named(rig: Rig, monkeypatch: pytest.
     monkeypatch.setattr(os, call, fail)
     with pytest.raises(OpExecError, match=r"target/[a-z/]+ cannot be written: Read-only file system"):
         bring_all(rig)
+
+
+def test_a_link_that_does_not_get_its_name_leaves_nothing_behind(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    (rig.source / "link").symlink_to("x")
+
+    def fail(*arguments: object, **keywords: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OpExecError, match="target/link cannot be written: Input/output error"):
+        bring_all(rig)
+    assert os.listdir(rig.target) == []
 
 
 def test_a_preview_tells_every_step_and_changes_nothing(rig: Rig) -> None:

@@ -30,6 +30,8 @@ class Work(OpCode):
     children: list[Any] = param("jobs to submit", default_factory=list)
     declares: dict[str, Any] = param("what declare_locks gives", default_factory=dict)
     looks: bool = param("whether it looks if it is to stop or to pause", default=True)
+    undo_looks: bool = param("whether abort and commit look if they are to stop or to pause", default=False)
+    prepare_looks: bool = param("whether prepare does", default=False)
     speed: int = param("the speed to start with; a negative one is a mistake of the author", default=0)
 
     def _do(self, ctx: OpContext, name: str) -> None:
@@ -77,12 +79,18 @@ class Undo(Work):
     OP_ID = "OP_UNDO"
 
     def prepare(self, ctx: OpContext) -> None:
+        if self.prepare_looks:
+            ctx.checkpoint()
         self._do(ctx, "prepare")
 
     def commit(self, ctx: OpContext) -> None:
+        if self.undo_looks:
+            ctx.checkpoint()
         self._do(ctx, f"commit attempt {ctx.attempt}" if "commit" not in self.fails else "commit")
 
     def abort(self, ctx: OpContext) -> None:
+        if self.undo_looks:
+            ctx.checkpoint()
         self._do(ctx, f"abort attempt {ctx.attempt}" if "abort" not in self.fails else "abort")
 
 
@@ -107,6 +115,12 @@ class Declare(Work):
         return self.declares
 
 
+class DeclareUndo(Declare, Undo):
+    """Both."""
+
+    OP_ID = "OP_DECLARE_UNDO"
+
+
 class Converge(Undo):
     """Converges, and answers how it was told to come to its end."""
 
@@ -129,7 +143,7 @@ class ConvergeAgain(Converge):
     restartable = True
 
 
-OPCODES = (Work, Stubborn, Again, Undo, UndoAgain, Declare, Converge, ConvergeAgain)
+OPCODES = (Work, Stubborn, Again, Undo, UndoAgain, Declare, DeclareUndo, Converge, ConvergeAgain)
 
 
 def op(op_id: str = "OP_WORK", **parameters: object) -> dict[str, object]:

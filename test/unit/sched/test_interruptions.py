@@ -76,6 +76,25 @@ def test_a_cancel_beats_the_failure_that_follows_it() -> None:
     assert (rig.status(job_id), rig.job(job_id).ops[0].attempt) == ("canceled", 1)
 
 
+def test_what_stopped_the_code_does_not_stop_its_undoing() -> None:
+    rig = Rig()
+    job_id = rig.submit_one(op("OP_UNDO", undo_looks=True))
+    rig.now(rig.queue.cancel(job_id, False, False))
+    rig.finish()
+    assert (rig.status(job_id), rig.ran_by(job_id)) == ("canceled", ["abort attempt 1"])
+
+
+@pytest.mark.parametrize(("fails", "ended"), [(["exec"], "abort attempt 1"), ([], "commit attempt 1")])
+def test_what_paused_the_code_does_not_pause_its_undoing_nor_its_commit(fails: list[str], ended: str) -> None:
+    """Nobody could let it go on: a job whose end is decided takes no `resume`."""
+    rig = Rig()
+    job_id = rig.submit_one(op("OP_UNDO", undo_looks=True, looks=False, fails=fails), op())
+    rig.now(rig.queue.pause(job_id))
+    rig.finish()
+    assert rig.ran_by(job_id)[-1] == ended
+    assert rig.running() == []
+
+
 def test_a_job_between_two_opcodes_is_canceled_at_once() -> None:
     rig = Rig(size=1)
     job_id = rig.submit_one(op(), op())
@@ -206,6 +225,38 @@ def test_an_opcode_that_is_not_restartable_ends_in_error_when_its_time_is_over()
     stop(rig, everything=True)
     rig.finish()
     assert (rig.status(job_id), rig.result(job_id)[1][0]) == ("error", "daemon stopped")
+
+
+def test_the_end_of_the_daemon_waits_between_the_commits_of_a_group() -> None:
+    rig = Rig()
+    ids = rig.submit(op("OP_UNDO"), op("OP_UNDO"), group=True, auto_finalize=False)
+    rig.finish()
+    rig.now(rig.queue.finalize(ids[0]))
+    while rig.job(ids[1]).phase != "committing" or not rig.running():
+        rig.step()
+    stop(rig)
+    busy: list[bool] = []
+    rig.queue.processor.when_idle().addCallback(lambda _: busy.append(rig.queue.processor.busy))
+    rig.step()
+    assert (busy, rig.status(ids[1]), rig.running()) == ([True], "success", [ids[0]])
+    rig.finish()
+    assert (rig.status(ids[0]), rig.queue.processor.busy) == ("success", False)
+
+
+@pytest.mark.parametrize("op_id", ["OP_UNDO", "OP_UNDO_AGAIN"])
+def test_finished_work_outlives_an_end_of_the_daemon_that_cuts_its_finalisation_short(op_id: str) -> None:
+    rig = Rig()
+    ids = rig.submit(op("OP_UNDO"), op(op_id, prepare_looks=True), group=True, auto_finalize=False)
+    rig.finish()
+    rig.now(rig.queue.finalize(ids[0]))
+    stop(rig, everything=True)
+    rig.finish()
+    assert [(rig.status(n), rig.job(n).phase) for n in ids] == [("running", "preparing")] * 2
+    assert rig.running() == []
+    other = rig.crash()
+    other.finish()
+    assert [other.status(n) for n in ids] == ["success", "success"]
+    assert "abort attempt 1" not in [*other.ran_by(ids[0]), *other.ran_by(ids[1])]
 
 
 def test_what_runs_on_while_the_daemon_stops_still_gets_its_children() -> None:

@@ -349,6 +349,17 @@ def test_a_job_that_leaves_while_they_are_listed_is_left_out(qmp: Qmp) -> None:
     assert list(infos) == []
 
 
+@pytest.mark.parametrize("op_id", ["OP_WORK", "OP_UNDO"])
+@pytest.mark.parametrize("named", [0, 1, 2])
+def test_a_finalisation_is_answered_when_all_of_the_group_have_ended(qmp: Qmp, op_id: str, named: int) -> None:
+    ids = qmp.rig.submit(*(op(op_id) for _ in range(3)), group=True, auto_finalize=False)
+    qmp.rig.finish()
+    qmp.jobs.finalize(ids[named]).addCallback(lambda _: qmp.events.append(("reply", {})))
+    qmp.rig.finish()
+    assert qmp.events[-1][0] == "reply"
+    assert [qmp.rig.status(n) for n in ids] == ["success"] * 3
+
+
 # The end
 
 
@@ -382,6 +393,15 @@ def test_quit_cancels_every_job_and_lets_each_go_newest_first() -> None:
     assert [qmp.rig.status(job_id) for job_id in (1, 2, 3, 4)] == ["success", *["canceled"] * 3]
     assert all(qmp.rig.job(job_id).end_timestamp for job_id in (2, 3, 4))
     assert qmp.rig.idle()
+
+
+def test_quit_tells_of_each_member_of_a_group_before_it_lets_it_go(qmp: Qmp) -> None:
+    ids = qmp.rig.submit(op(), op(), op(), group=True, auto_finalize=False)
+    qmp.rig.finish()
+    qmp.events.clear()
+    quit_now(qmp)
+    for job_id in ids:
+        assert qmp.heard(job_id) == ["aborting", "BLOCK_JOB_CANCELLED", "concluded", "null"]
 
 
 def test_quit_waits_for_code_that_cannot_be_stopped_also_if_it_is_paused(qmp: Qmp) -> None:

@@ -57,6 +57,36 @@ def test_a_decision_to_commit_is_rolled_forward_under_the_same_locks() -> None:
     assert other.ran_by(job_id) == ["exec", "prepare", "commit attempt 1"]
 
 
+@pytest.mark.parametrize("fails", [[], ["exec"]])
+def test_locks_that_were_declared_are_had_again_for_what_was_decided(fails: list[str]) -> None:
+    """The world may have changed: what would be declared now need not be what was locked."""
+    rig = Rig()
+    declares = {"resource": {"b": "exclusive"}, "node": {"*": "shared"}}
+    job_id = rig.submit_one(locked("a", op_id="OP_DECLARE_UNDO", declares=declares, fails=fails))
+    rig.step()
+    rig.step()
+    assert rig.job(job_id).phase == ("aborting" if fails else "committing")
+    urgent = rig.submit_one(locked("b", priority=-10))
+    other = rig.crash()
+    assert other.queue.locks.held(job_id) == rig.queue.locks.held(job_id)
+    assert other.waits_for(urgent) == "lock"
+    other.finish()
+    assert [other.status(n) for n in (job_id, urgent)] == ["error" if fails else "success", "success"]
+    assert other.job(job_id).ops[0].held is None
+
+
+def test_code_that_the_daemon_did_not_survive_is_undone_under_the_locks_that_it_had_declared() -> None:
+    rig = Rig()
+    job_id = rig.submit_one(op("OP_DECLARE_UNDO", declares={"resource": {"b": "exclusive"}}))
+    rig.step()
+    assert rig.status(job_id) == "running"
+    other = rig.crash()
+    assert other.queue.locks.held(job_id) == rig.queue.locks.held(job_id)
+    other.finish()
+    assert other.ran_by(job_id)[-1] == "abort attempt 1"
+    assert other.idle()
+
+
 def test_a_decision_to_abort_is_rolled_forward_and_the_error_is_the_first_one() -> None:
     rig = Rig()
     job_id = rig.submit_one(op("OP_UNDO", fails=["exec"]))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from jqueue.workers.control import CANCEL, TIMEOUT, Control
+from jqueue.workers.control import CANCEL, SHUTDOWN, TIMEOUT, Control
 
 
 class Parked:
@@ -55,6 +55,17 @@ def test_a_pause_before_the_code_has_noticed_the_end_of_the_last_one_parks_it_ag
     parked.control.pause(True)
     parked.control.wait_pause()
     assert parked.times == 2
+
+
+def test_what_was_asked_of_code_that_has_ended_can_be_taken_back_but_for_the_end_of_the_daemon() -> None:
+    control = Parked().control
+    control.pause(True)
+    control.stop(CANCEL, kill=True)
+    control.forget()
+    assert (control.paused, control.stop_requested, control.kill_now) == (False, False, False)
+    control.stop(SHUTDOWN, kill=True)
+    control.forget()
+    assert (control.stop_reason, control.kill_now) == (SHUTDOWN, True)
 
 
 def test_a_stop_ends_a_pause() -> None:

@@ -46,8 +46,11 @@ class Client(Protocol):
         """Who it is."""
         ...
 
-    def negotiate(self) -> None:
-        """Negotiation is complete."""
+    def negotiate(self, *, oob: bool) -> None:
+        """Negotiation is complete.
+
+        @param oob: whether the client may try commands out of band; there is none that can be
+        """
         ...
 
     def quit(self) -> Deferred[None]:
@@ -72,7 +75,7 @@ class Command:
 def _capabilities(queue: QmpQueue, client: Client, enable: list[str] | None = None) -> dict[str, object]:
     if client.negotiated:
         raise QmpError("Capabilities negotiation is already complete, command ignored", COMMAND_NOT_FOUND)
-    client.negotiate()
+    client.negotiate(oob="oob" in (enable or ()))
     return {}
 
 

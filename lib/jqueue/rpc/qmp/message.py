@@ -32,14 +32,16 @@ class Request(NamedTuple):
     out_of_band: bool
 
 
-def read_request(value: object) -> Request:
+def read_request(value: object, *, oob: bool) -> Request:
     """Reads what a client has sent.
 
+    @param oob: whether the client has enabled commands out of band
     @raise QmpError: it is no request
     """
     if not isinstance(value, dict):
         raise QmpError("QMP input must be a JSON object")
-    named = [member for member in ("execute", "exec-oob") if member in value]
+    known = ("execute", "exec-oob") if oob else ("execute",)
+    named = [member for member in known if member in value]
     for member, content in value.items():
         if member in named:
             if not isinstance(content, str):

@@ -134,7 +134,7 @@ class Parser:
     def _take_escaped(self, token: bytes) -> Generator[None, None, None]:
         try:
             text = _decode(token) if self._expect in _WITH_VALUE else ""
-            self._place(token, (yield from _unescape(text)))
+            self._place(token, (yield from _unescape(text, chr(token[0]))))
         except QmpError as error:
             self._fail(error)
 
@@ -233,18 +233,18 @@ def _decode(token: bytes) -> str:
         raise QmpError("invalid UTF-8 sequence in string") from None
 
 
-def _unescape(text: str) -> Generator[None, None, str]:
+def _unescape(text: str, quote: str) -> Generator[None, None, str]:
     parts: list[str] = []
     done = 0
     for number, match in enumerate(_ESCAPE.finditer(text)):
-        parts += text[done : match.start()], _character(match)
+        parts += text[done : match.start()], _character(match, quote)
         done = match.end()
         if number % 1000 == 999:
             yield
     return "".join(parts) + text[done:]
 
 
-def _character(match: re.Match[str]) -> str:
+def _character(match: re.Match[str], quote: str) -> str:
     high, low, single, letter = match.groups()
     if letter in _ESCAPED:
         return _ESCAPED[letter]
@@ -254,4 +254,5 @@ def _character(match: re.Match[str]) -> str:
         return chr(0x10000 + ((int(high, 16) & 0x3FF) << 10) + (int(low, 16) & 0x3FF))
     if _HEXADECIMAL.fullmatch(single) and not 0xD800 <= int(single, 16) <= 0xDFFF:
         return chr(int(single, 16))
-    raise QmpError(f"{match[0]} is not a valid Unicode character")
+    # QEMU prints six characters, with the quote that ends the string if there are less.
+    raise QmpError(f"{(match[0] + quote)[:6]} is not a valid Unicode character")

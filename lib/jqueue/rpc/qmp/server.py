@@ -54,6 +54,7 @@ class QmpServer(Connection):
     def __init__(self, shared: QmpFactory) -> None:
         super().__init__(shared, Parser(shared.limits.message))
         self.negotiated = False
+        self._oob = False
 
     def _welcome(self) -> None:
         # Nothing may come before the greeting, so there is no way to tell who is turned away why.
@@ -73,7 +74,7 @@ class QmpServer(Connection):
             if self._state is State.OPEN:
                 if isinstance(parsed.value, dict) and "id" in parsed.value:
                     identity = {"id": parsed.value["id"]}
-                request = message.read_request(parsed.value)
+                request = message.read_request(parsed.value, oob=self._oob)
                 work = self._shared.dispatcher.call(request, self)
                 self._begin(request.command, work, partial(self._reply, identity))
         except QmpError as error:
@@ -111,9 +112,10 @@ class QmpServer(Connection):
 
     # What commands do to the connection
 
-    def negotiate(self) -> None:
+    def negotiate(self, *, oob: bool) -> None:
         """See `Client`."""
         self.negotiated = True
+        self._oob = oob
         self._shared.negotiated(self)
 
     def quit(self) -> Deferred[None]:

@@ -148,7 +148,8 @@ def test_an_unknown_command_is_told(server: Server, name: str) -> None:
 
 
 def test_no_command_runs_out_of_band(server: Server) -> None:
-    client = server.session()
+    client = server.connect()
+    assert client.ask("qmp_capabilities", enable=["oob"]) == {"return": {}}
     client.send({"exec-oob": "query-jobs", "id": 9}, {"exec-oob": "nope"})
     assert client.take() == [
         {"id": 9, "error": {"class": "GenericError", "desc": "The command query-jobs does not support OOB"}},

@@ -94,10 +94,15 @@ def test_a_short_result_goes_out_at_once() -> None:
 )
 def test_what_is_no_request_is_told_as_qemu_does(value: object, text: str) -> None:
     with pytest.raises(QmpError) as caught:
-        message.read_request(value)
+        message.read_request(value, oob=True)
     assert (caught.value.text, caught.value.error_class) == (text, "GenericError")
 
 
 def test_a_request_may_leave_out_its_arguments() -> None:
-    assert message.read_request({"execute": "query-jobs", "id": 1}) == ("query-jobs", {}, False)
-    assert message.read_request({"exec-oob": "x", "arguments": {"a": 1}}) == ("x", {"a": 1}, True)
+    assert message.read_request({"execute": "query-jobs", "id": 1}, oob=False) == ("query-jobs", {}, False)
+    assert message.read_request({"exec-oob": "x", "arguments": {"a": 1}}, oob=True) == ("x", {"a": 1}, True)
+
+
+def test_out_of_band_is_unexpected_from_a_client_that_has_not_enabled_it() -> None:
+    with pytest.raises(QmpError, match="QMP input member 'exec-oob' is unexpected"):
+        message.read_request({"exec-oob": "query-jobs"}, oob=False)

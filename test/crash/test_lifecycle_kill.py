@@ -1,0 +1,223 @@
+"""kill -9 of the real daemon in every state of the lifecycle, of lone jobs and of groups; and at random moments.
+
+What a state becomes is in the design, 3.2, and in `doc/reference/states.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ..conftest import MakeDaemon
+from .stages import LEAVE, STAGING, Case, Kind, Stages
+
+PENDING_JOB = {"auto_finalize": False}
+
+CREATED = Kind(("created",), busy=True)
+HELD = Kind(("created", "PauseJob"), busy=True)
+RUNNING = Kind(("exec",), holds=("exec",))
+PAUSED = Kind(("exec", "PauseJob", "paused"), holds=("exec",))
+READY = Kind(("ready",), op={"converges": True})
+STANDBY = Kind(("ready", "PauseJob", "standby"), op={"converges": True})
+COMPLETED = Kind(("ready", "CompleteJob", "told complete"), op={"converges": True}, holds=("told",))
+LEFT = Kind(("ready", LEAVE, "told leave"), op={"converges": True}, holds=("told",))
+COMPLETED_STANDBY = replace(STANDBY, steps=(*STANDBY.steps, "CompleteJob"))
+DONE = Kind(("waiting",))
+PENDING = Kind(("pending",), job=PENDING_JOB)
+COMMITTING = Kind(("commit",), holds=("commit",))
+FAILING = Kind(("abort",), holds=("abort",), op={"fails": ["exec"]})
+CANCELING = Kind(("exec", "CancelJob"), holds=("exec",), op={"deaf": True})
+UNDONE = Kind(("exec", "CancelJob", "abort"), holds=("exec", "abort"))
+SUCCESS = Kind(("concluded",))
+DISMISSED = Kind(("null",), job={"auto_dismiss": True})
+
+
+def again(kind: Kind) -> Kind:
+    """The same job, whose opcode may run again."""
+    return replace(kind, again=True)
+
+
+def declared(kind: Kind, lock: str) -> Kind:
+    """The same job, whose opcode finds out only when it is about to run which lock it needs."""
+    return replace(kind, op={**kind.op, "OP_ID": "OP_STAGE_DECLARED", "declares": [lock], "locks": None})
+
+
+def lone(kind: Kind, after: str, end: str, *, keeps: bool = True) -> Case:
+    return Case((kind,), (after,), (end,), keeps=keeps)
+
+
+LONE = {
+    "created": lone(CREATED, "waiting created", "success", keeps=False),
+    "held": lone(HELD, "queued created held", "success", keeps=False),
+    "running": lone(RUNNING, "error concluded", "error", keeps=False),
+    "running again": lone(again(RUNNING), "running running", "success", keeps=False),
+    "paused": lone(PAUSED, "error concluded", "error", keeps=False),
+    "paused again": lone(again(PAUSED), "queued paused held", "success", keeps=False),
+    "ready": lone(READY, "error concluded", "error", keeps=False),
+    "ready again": lone(again(READY), "running ready", "success", keeps=False),
+    "standby again": lone(again(STANDBY), "queued paused held", "success", keeps=False),
+    "completed again": lone(again(COMPLETED), "running ready", "success", keeps=False),
+    "left again": lone(again(LEFT), "running ready", "success", keeps=False),
+    "completed standby again": lone(again(COMPLETED_STANDBY), "queued paused held", "success", keeps=False),
+    "pending": lone(PENDING, "running pending", "success"),
+    "preparing": lone(
+        Kind(("pending", "FinalizeJob", "prepare"), holds=("prepare",), job=PENDING_JOB), "running pending", "success"
+    ),
+    "committing": lone(COMMITTING, "running pending", "success"),
+    "committing later": lone(
+        replace(COMMITTING, steps=("pending", "FinalizeJob", "commit"), job=PENDING_JOB), "running pending", "success"
+    ),
+    "committing declared": lone(declared(COMMITTING, "committing declared-0"), "running pending", "success"),
+    "failing": lone(FAILING, "running aborting", "error"),
+    "failing declared": lone(declared(FAILING, "failing declared-0"), "running aborting", "error"),
+    "failing later": lone(replace(FAILING, job=PENDING_JOB), "running aborting", "error"),
+    "canceling": lone(CANCELING, "canceled concluded", "canceled", keeps=False),
+    "undone": lone(UNDONE, "canceling aborting", "canceled"),
+    "undone later": lone(replace(UNDONE, job=PENDING_JOB), "canceling aborting", "canceled"),
+    "undone before another attempt": lone(
+        replace(again(RUNNING), holds=("exec", "abort")), "running running", "success", keeps=False
+    ),
+    "concluded": lone(SUCCESS, "success concluded", "success", keeps=False),
+    "null": lone(DISMISSED, "success null", "success", keeps=False),
+}
+
+ALL_SUCCESS, ALL_CANCELED = ("success",) * 3, ("canceled",) * 3
+FIRST_FAILED = ("error", "canceled", "canceled")
+GONE_WITH_FIRST = ("error concluded", "canceled concluded", "canceled concluded")
+GONE = ("canceled concluded",) * 3
+PLAIN = Kind(())
+OPENED = Kind((), holds=("exec",), op={"fails": ["exec"]})
+
+GROUPS = {
+    "created": Case((CREATED,) * 3, ("waiting created",) * 3, ALL_SUCCESS, keeps=False),
+    "one held": Case(
+        (HELD, CREATED, CREATED), ("queued created held", *("waiting created",) * 2), ALL_SUCCESS, keeps=False
+    ),
+    "one running": Case((RUNNING, DONE, DONE), GONE_WITH_FIRST, FIRST_FAILED, keeps=False),
+    "one running again": Case(
+        (again(RUNNING), DONE, DONE), ("running running", "running waiting", "running waiting"), ALL_SUCCESS
+    ),
+    "all running": Case((RUNNING,) * 3, ("error concluded",) * 3, ("error",) * 3, keeps=False),
+    "all running again": Case((again(RUNNING),) * 3, ("running running",) * 3, ALL_SUCCESS),
+    "one of three running again": Case(
+        (RUNNING, again(RUNNING), again(READY)), GONE_WITH_FIRST, FIRST_FAILED, keeps=False
+    ),
+    "one paused": Case((PAUSED, DONE, DONE), GONE_WITH_FIRST, FIRST_FAILED, keeps=False),
+    "one paused again": Case(
+        (again(PAUSED), DONE, DONE), ("queued paused held", "running waiting", "running waiting"), ALL_SUCCESS
+    ),
+    "one ready": Case((READY, DONE, DONE), GONE_WITH_FIRST, FIRST_FAILED, keeps=False),
+    "one ready again": Case(
+        (again(READY), DONE, DONE), ("running ready", "running waiting", "running waiting"), ALL_SUCCESS
+    ),
+    "all ready again": Case((again(READY),) * 3, ("running ready",) * 3, ALL_SUCCESS),
+    "one standby again": Case(
+        (again(STANDBY), DONE, DONE), ("queued paused held", "running waiting", "running waiting"), ALL_SUCCESS
+    ),
+    "one completed again": Case(
+        (again(COMPLETED), DONE, DONE), ("running ready", "running waiting", "running waiting"), ALL_SUCCESS
+    ),
+    "all held between, one waiting": Case(
+        (again(COMPLETED_STANDBY), again(PAUSED), DONE),
+        ("queued paused held", "queued paused held", "running waiting"),
+        ALL_SUCCESS,
+    ),
+    "pending": Case((replace(PENDING, job={}), PENDING, PENDING), ("running pending",) * 3, ALL_SUCCESS),
+    "preparing": Case(
+        (PENDING, Kind((), holds=("prepare",)), replace(PENDING, job={})),
+        ("running pending",) * 3,
+        ALL_SUCCESS,
+        then=((0, "FinalizeJob"), (1, "prepare")),
+    ),
+    "committing the newest": Case(
+        (PLAIN, PLAIN, Kind(("commit",), holds=("commit",))), ("running pending",) * 3, ALL_SUCCESS
+    ),
+    "committing the oldest": Case(
+        (Kind(("commit",), holds=("commit",)), PLAIN, PLAIN),
+        ("running pending", "success concluded", "success concluded"),
+        ALL_SUCCESS,
+    ),
+    "undoing what failed": Case(
+        (replace(FAILING, holds=("exec", "abort"), steps=()), DONE, DONE),
+        ("running aborting", "canceled concluded", "canceled concluded"),
+        FIRST_FAILED,
+        then=((0, "open exec"), (0, "abort")),
+    ),
+    "undoing because of another": Case(
+        (OPENED, Kind(("waiting",), holds=("abort",)), DONE),
+        ("running aborting", "canceling aborting", "canceled concluded"),
+        FIRST_FAILED,
+        then=((0, "open exec"), (1, "abort")),
+    ),
+    "refused at the last moment": Case(
+        (PENDING, Kind((), holds=("abort",)), Kind((), op={"fails": ["prepare"]})),
+        ("canceling aborting", "canceling aborting", "error concluded"),
+        ("canceled", "canceled", "error"),
+        then=((0, "FinalizeJob"), (1, "abort")),
+    ),
+    "canceled while code runs": Case((DONE, again(RUNNING), CANCELING), GONE, ALL_CANCELED, keeps=False),
+    "canceled when pending": Case(
+        (PENDING, PENDING, replace(PENDING, holds=("abort",))),
+        ("canceling aborting",) * 3,
+        ALL_CANCELED,
+        then=((0, "CancelJob"), (2, "abort")),
+    ),
+    "concluded": Case((SUCCESS,) * 3, ("success concluded",) * 3, ALL_SUCCESS, keeps=False),
+    "null": Case(
+        (DISMISSED, SUCCESS, DISMISSED),
+        ("success null", "success concluded", "success null"),
+        ALL_SUCCESS,
+        keeps=False,
+    ),
+}
+
+
+@pytest.fixture
+def stages(make_daemon: MakeDaemon, tmp_path: Path) -> Stages:
+    daemon = make_daemon({"opcodes": STAGING, "workers": {"size": 80}}).start()
+    stages = Stages(daemon, tmp_path)
+    holder = replace(PENDING, op={"locks": {"resource": {"busy": "exclusive"}}})
+    stages.submit("busy", lone(holder, "running pending", "success"))
+    return stages
+
+
+def check_kill(stages: Stages, cases: dict[str, Case], kills: int) -> None:
+    """Brings all jobs where they belong, kills the daemon, and looks what becomes of them."""
+    [busy] = stages.rows([1], "id")[0]
+    ids = {name: stages.submit(name, case) for name, case in cases.items()}
+    rivals = {name: contend(stages, name, case) for name, case in cases.items() if case.keeps}
+    for _ in range(kills):
+        stages.daemon.kill()
+        stages.daemon.start()
+    for name, case in cases.items():
+        stages.until_described(name, ids[name], case.after)
+    for name, rival in rivals.items():
+        [reason] = stages.daemon.call("ExplainJob", rival)["reasons"]
+        assert (reason["kind"], [holder["id"] for holder in reason["holders"]]) == ("lock", ids[name][:1]), name
+    stages.drive([busy, *(job_id for each in ids.values() for job_id in each), *rivals.values()])
+    for name, case in cases.items():
+        assert tuple(status for [status] in stages.rows(ids[name], "status")) == case.ends, name
+        stages.check_ended(name, ids[name])
+    notes = [line.partition(".")[0] for line in stages.all_notes()]
+    for name, rival in rivals.items():
+        last = max(place for place, who in enumerate(notes) if who in map(str, ids[name]))
+        assert last < notes.index(str(rival)), f"{name}: another job had its locks before it had ended"
+
+
+def contend(stages: Stages, name: str, case: Case) -> int:
+    """Submits the most urgent job that there can be for the locks of a case."""
+    locks = {f"{name}-{number}": "exclusive" for number in range(len(case.members))}
+    op = {**stages.op(f"rival-{name}", Kind(())), "locks": {"resource": locks}, "priority": -20}
+    return stages.daemon.submit(op, name=f"rival-{name}")
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_a_lone_job_goes_on_from_each_state_as_is_written(stages: Stages, kills: int) -> None:
+    check_kill(stages, LONE, kills)
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_a_group_goes_on_from_each_state_as_is_written(stages: Stages, kills: int) -> None:
+    check_kill(stages, GROUPS, kills)
