@@ -78,7 +78,8 @@ class OpMirrorTree(OpCode):
 
     def locks(self) -> LockSpec:
         """See `OpCode.locks`."""
-        link = {self.link: EXCLUSIVE} if self.link is not None else {}
+        # A name beside it: its own would be looked up, and stands for what the link leads to.
+        link = {f"{self.link}.jqueue-link": EXCLUSIVE} if self.link is not None else {}
         return {"file": {**link, self.source: SHARED, self.target: EXCLUSIVE}}
 
     def start_speed(self) -> int:

@@ -19,10 +19,13 @@ def again(job: _QueuedJob, everything: bool) -> dict[str, Any]:
     """
     if not job.final:
         raise OpPrereqError(f"Job {job.id} has not ended; cancel it first, or wait for it")
-    ops = [_fresh(op.input, job.id) for op in job.ops if everything or op.status != SUCCESS]
+    # What a deferred job had done before it failed was undone.
+    all_of_it = everything or (job.deferred and job.CalcStatus() != SUCCESS)
+    ops = [_fresh(op.input, job.id) for op in job.ops if all_of_it or op.status != SUCCESS]
     if not ops:
         raise OpPrereqError(f"Job {job.id} was successful; `jqueue retry --all {job.id}` runs all of it again")
-    description: dict[str, Any] = {"ops": ops, "auto_dismiss": job.auto_dismiss}
+    flags = {"auto_finalize": job.auto_finalize, "auto_dismiss": job.auto_dismiss}
+    description: dict[str, Any] = {"ops": ops, **flags}
     if job.name is not None:
         description["name"] = job.name
     return description

@@ -61,9 +61,12 @@ def shortened(text: str) -> str:
     return f"{data[:MAX_TEXT_SIZE].decode(errors='ignore')} [cut: {len(data)} bytes]"
 
 
-def canceled() -> Outcome:
-    """The outcome of code that stopped because it was asked to."""
-    return [_CANCELED, CANCELED_TEXT]
+def canceled(because: object = None) -> Outcome:
+    """The outcome of code that stopped because it was asked to.
+
+    @param because: why, if it was not a user who asked
+    """
+    return [_CANCELED, because if isinstance(because, str) else CANCELED_TEXT]
 
 
 def retry(problem: BaseException, at: float | None) -> Outcome:
@@ -149,7 +152,7 @@ def conclude(draft: _QueuedJob, outcome: Outcome, now: float, *, has_callbacks: 
     """
     op = draft.ops[current(draft)]
     if op.status == CANCELING:
-        outcome = canceled()
+        outcome = canceled(op.result)
     if draft.deferred and outcome[0] != _RETRY:
         return defer(draft, outcome, now)
     if not has_callbacks:
@@ -179,7 +182,8 @@ def defer(draft: _QueuedJob, outcome: Outcome, now: float) -> str:
 
 def refuse(draft: _QueuedJob, outcome: Outcome, now: float) -> None:
     """Notes that a deferred job must not be committed; a cancel that was noted is stronger."""
-    defer(draft, canceled() if draft.ops[current(draft)].status == CANCELING else outcome, now)
+    op = draft.ops[current(draft)]
+    defer(draft, canceled(op.result) if op.status == CANCELING else outcome, now)
 
 
 def finish(draft: _QueuedJob, outcome: Outcome, now: float) -> str:
@@ -190,7 +194,7 @@ def finish(draft: _QueuedJob, outcome: Outcome, now: float) -> str:
     op = draft.ops[current(draft)]
     canceling = op.status == CANCELING
     if canceling and outcome[0] == _RETRY:
-        outcome = canceled()
+        outcome = canceled(op.result)
         if draft.deferred:
             return defer(draft, outcome, now)
     kind, value = outcome[0], outcome[1]
@@ -233,7 +237,7 @@ def fail(draft: _QueuedJob, problem: GenericError, now: float) -> None:
     if not draft.final:
         op = draft.ops[current(draft)]
         _start(draft, op, split_timestamp(now))
-        ended = canceled() if op.status == CANCELING else error(problem)
+        ended = canceled(op.result) if op.status == CANCELING else error(problem)
         if draft.deferred and not is_decided(draft):
             defer(draft, ended, now)
         else:
@@ -267,20 +271,22 @@ def _cancel_deferred(draft: _QueuedJob, *, code_runs: bool) -> tuple[bool, str]:
     return True, f"Job {draft.id} will be canceled"
 
 
-def give_up(draft: _QueuedJob, *, code_runs: bool) -> None:
+def give_up(draft: _QueuedJob, *, code_runs: bool, because: str | None = None) -> None:
     """Cancels a deferred job whatever it does, but for one whose end is decided; it is undone when no code runs.
 
     @param code_runs: as for `cancel`
+    @param because: what becomes the result, if it was not a user who asked
     """
     if is_decided(draft):
         return
     op = draft.ops[current(draft)]
     draft.paused = False
     if op.status in (QUEUED, WAITING):
-        draft.MarkUnfinishedOps(CANCELING, None)
+        draft.MarkUnfinishedOps(CANCELING, because)
+    op.result = because if op.status != CANCELING else op.result
     op.status = CANCELING
     if not code_runs:
-        op.outcome = canceled()
+        op.outcome = canceled(op.result)
         draft.phase = PHASE_ABORTING
 
 
@@ -322,13 +328,13 @@ def recover(draft: _QueuedJob, now: float, *, restartable: bool, has_callbacks: 
         return
     op = draft.ops[current(draft)]
     if draft.phase == PHASE_PREPARING and op.status == CANCELING:
-        defer(draft, canceled(), now)
+        defer(draft, canceled(op.result), now)
     if draft.phase != PHASE_WORK:
         return
     if op.status == WAITING:
         op.status = QUEUED
     elif op.status == CANCELING:
-        conclude(draft, canceled(), now, has_callbacks=has_callbacks and op.exec_timestamp is not None)
+        conclude(draft, canceled(op.result), now, has_callbacks=has_callbacks and op.exec_timestamp is not None)
     elif op.status == RUNNING:
         problem = OpExecError("The daemon died while this opcode ran")
         outcome = retry(problem, None) if restartable else error(problem)

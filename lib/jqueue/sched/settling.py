@@ -107,8 +107,11 @@ def _needs_no_code(job: _QueuedJob, facts: Facts) -> bool:
 
 
 def _give_up(jobs: Jobs, facts: Facts, now: float) -> None:
+    failed = [job for job in jobs if has_failed(job)]
+    cause = next((job for job in failed if job.CalcStatus() != CANCELING), failed[0])
+    because = f"Job {cause.id} of its group {'was canceled' if cause.CalcStatus() == CANCELING else 'failed'}"
     for job in jobs:
-        outcome.give_up(job, code_runs=facts.runs(job.id))
+        outcome.give_up(job, code_runs=facts.runs(job.id), because=because)
 
 
 def _pend(jobs: Jobs, facts: Facts, now: float) -> None:

@@ -106,8 +106,7 @@ class Verbs:
             if soft and draft.paused:
                 raise OpPrereqError(f"The block job for device '{members.job_name(job_id)}' is currently paused")
             if soft and self._state(draft) == lifecycle.READY and draft.CalcStatus() != CANCELING:
-                draft.completion = LEAVE
-                return f"Job {job_id} will end and keep what it has"
+                return self._cancel_softly(draft, even_unstoppable)
             return self._cancel(draft, even_unstoppable)
 
         async def cancel() -> str:
@@ -120,6 +119,15 @@ class Verbs:
             return text
 
         return _run(cancel())
+
+    def _cancel_softly(self, draft: _QueuedJob, even_completed: bool) -> str:
+        """Has a ready job end with what it has, unless its code was told to complete: that stands, as in QEMU."""
+        execution = self._processor.executions.get(draft.id)
+        if execution is None or execution.control.told is None:
+            draft.completion = LEAVE
+        elif draft.completion != LEAVE and not even_completed:
+            raise OpPrereqError(f"Job {draft.id} is being completed already; only a cancel that is not soft stops that")
+        return f"Job {draft.id} will end and keep what it has"
 
     def _cancel(self, draft: _QueuedJob, even_unstoppable: bool) -> str:
         runs = draft.id in self._processor.executions

@@ -128,6 +128,8 @@ class Context:
         self._kill_after = kill_after
         self._progressed_at = 0.0
         self._progress_ended = False
+        self._untold: tuple[int, int, str] | None = None
+        """The latest progress, if it came too soon after the one before."""
 
     # Made when they are needed: most opcodes are short and need none of them.
 
@@ -169,7 +171,10 @@ class Context:
         ended = done >= total > 0
         if (ended and not self._progress_ended) or now - self._progressed_at >= _PROGRESS_INTERVAL:
             self._progressed_at, self._progress_ended = now, ended
+            self._untold = None
             self._mailbox.post(self._desk.progressed, done, max(total, 1), text)
+        else:
+            self._untold = done, max(total, 1), text
 
     def checkpoint(self) -> None:
         """A pause point: stays here while the job is paused.
@@ -215,6 +220,10 @@ class Context:
         @return: `COMPLETE` or `LEAVE`; None to keep up, and call again
         @raise JobCanceled: the opcode is to stop now
         """
+        if self._untold is not None:
+            # It may be the last for long.
+            self._mailbox.post(self._desk.progressed, *self._untold)
+            self._untold = None
         told = self._control.wait_told(seconds, descriptor)
         self.checkpoint()
         return told

@@ -18,7 +18,7 @@ FIELDS = (
     *("speed", "log_serial", "summary"),
     *("ops", "opstatus", "oppriority", "opstart", "opexec", "opend", "opresult"),
 )
-_COMMON = frozenset({"OP_ID", "depends", "locks", "reason", "debug_level", "priority"})
+_COMMON = frozenset({"OP_ID", "depends", "locks", "lock_paths", "reason", "debug_level", "priority"})
 _LONGEST_VALUE = 400
 _TOLD = {"complete": "to complete", "leave": "to end without switching over (cancel --soft)"}
 """What a job was told when it was ready, in words."""
@@ -121,6 +121,8 @@ def _opcodes(job: dict[str, Any], terminal: Terminal) -> Iterator[str]:
         status, result = job["opstatus"][number], job["opresult"][number]
         start, began, end = (seconds_of(job[name][number]) for name in ("opstart", "opexec", "opend"))
         line = f"Opcode {number + 1}/{len(job['ops'])}: {job['summary'][number]}  {status}"
+        if status == "success" and _is_undone(job):
+            line += ", undone"
         if start is not None and began is not None and began - start >= 0.05:
             line += f", waited {duration_text(began - start)}"
         if began is not None:
@@ -130,6 +132,12 @@ def _opcodes(job: dict[str, Any], terminal: Terminal) -> Iterator[str]:
         yield from (f"  {name}: {_short(value)}" for name, value in op.items() if name not in _COMMON)
         yield from _relations(op)
         yield from _result(status, result)
+
+
+def _is_undone(job: dict[str, Any]) -> bool:
+    """Whether what a job had done before it failed, or was cancelled, was undone in the end."""
+    deferred = not job["auto_finalize"] or job["members"] is not None
+    return deferred and job["status"] in ("error", "canceled")
 
 
 def _relations(op: dict[str, Any]) -> Iterator[str]:

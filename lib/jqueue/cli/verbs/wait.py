@@ -19,11 +19,14 @@ def register(subparsers: Subparsers) -> None:
         subparsers,
         "wait",
         run,
-        help="Wait until jobs have ended; exit 0 for success, 1 for an error, 3 for a cancellation",
+        help="Wait until jobs have ended, or are at a stage; exit 0 for success, 1 for an error, 3 for a cancellation",
         example="jqueue wait --timeout 1h 17 && echo done",
         json="a list of maps, one a job: id status ended error; also when the time is over",
     )
     add_selection(parser)
+    parser.add_argument(
+        "--lifecycle", metavar="STATES", help="wait until each has ended, or is in one of these states: ready,pending"
+    )
     parser.add_argument("--timeout", metavar="TIME", help="wait no longer, and exit 124: 90, 1h30m")
 
 
@@ -36,8 +39,10 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from jqueue.cli.times import parse_duration
 
     deadline = terminal.clock.monotonic() + parse_duration(args.timeout) if args.timeout else None
+    stages = _stages(args.lifecycle)
     ids = select(args, terminal)
     jobs = {}
+    left = set(ids)
     advice = Advice(terminal)
     follower = Follower(terminal, ids, deadline=deadline)
     terminal.following = list(ids)
@@ -49,12 +54,26 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
                 advice.give(event.job["id"], event.needs, event.members)
                 if is_final(event.job["status"]):
                     _tell(terminal, event.job)
+                if is_final(event.job["status"]) or event.job["lifecycle"] in stages:
+                    left.discard(event.job["id"])
+                if not left:
+                    break
     except errors.WaitTimeout as error:
         terminal.warn(f"jqueue: {error.text}")
         _report(terminal, [jobs[job_id] for job_id in ids if job_id in jobs])
         return Exit.TIMEOUT
     _report(terminal, [jobs[job_id] for job_id in ids])
     return of_statuses(job["status"] for job in jobs.values())
+
+
+def _stages(text: str | None) -> frozenset[str]:
+    from jqueue import errors
+    from jqueue.jobs.lifecycle import STATES
+
+    stages = frozenset((text or "").split(",")) - {""}
+    for stage in stages.difference(STATES):
+        raise errors.OpPrereqError(f"--lifecycle: there is no state {stage!r}; known are {', '.join(STATES)}")
+    return stages
 
 
 def _tell(terminal: Terminal, job: dict[str, object]) -> None:
