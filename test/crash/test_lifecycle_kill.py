@@ -5,48 +5,48 @@ What a state becomes is in the design, 3.2, and in `doc/reference/states.md`.
 
 from __future__ import annotations
 
+import random
+import signal
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ..conftest import MakeDaemon
-from .stages import LEAVE, STAGING, Case, Kind, Stages
+from ..integration.stages import (
+    CANCELING,
+    COMMITTING,
+    COMPLETED,
+    COMPLETED_STANDBY,
+    CREATED,
+    DISMISSED,
+    DONE,
+    ENDED,
+    FAILING,
+    HELD,
+    LEFT,
+    PAUSED,
+    PENDING,
+    PENDING_JOB,
+    READY,
+    RUNNING,
+    STAGING,
+    STANDBY,
+    UNDONE,
+    Case,
+    Kind,
+    Stages,
+    again,
+    declared,
+    lone,
+)
+from .clients import at_once
+from .lifecycle_clients import Client, Submission, check_alone, check_end, check_unfinished
 
-PENDING_JOB = {"auto_finalize": False}
-
-CREATED = Kind(("created",), busy=True)
-HELD = Kind(("created", "PauseJob"), busy=True)
-RUNNING = Kind(("exec",), holds=("exec",))
-PAUSED = Kind(("exec", "PauseJob", "paused"), holds=("exec",))
-READY = Kind(("ready",), op={"converges": True})
-STANDBY = Kind(("ready", "PauseJob", "standby"), op={"converges": True})
-COMPLETED = Kind(("ready", "CompleteJob", "told complete"), op={"converges": True}, holds=("told",))
-LEFT = Kind(("ready", LEAVE, "told leave"), op={"converges": True}, holds=("told",))
-COMPLETED_STANDBY = replace(STANDBY, steps=(*STANDBY.steps, "CompleteJob"))
-DONE = Kind(("waiting",))
-PENDING = Kind(("pending",), job=PENDING_JOB)
-COMMITTING = Kind(("commit",), holds=("commit",))
-FAILING = Kind(("abort",), holds=("abort",), op={"fails": ["exec"]})
-CANCELING = Kind(("exec", "CancelJob"), holds=("exec",), op={"deaf": True})
-UNDONE = Kind(("exec", "CancelJob", "abort"), holds=("exec", "abort"))
-SUCCESS = Kind(("concluded",))
-DISMISSED = Kind(("null",), job={"auto_dismiss": True})
-
-
-def again(kind: Kind) -> Kind:
-    """The same job, whose opcode may run again."""
-    return replace(kind, again=True)
-
-
-def declared(kind: Kind, lock: str) -> Kind:
-    """The same job, whose opcode finds out only when it is about to run which lock it needs."""
-    return replace(kind, op={**kind.op, "OP_ID": "OP_STAGE_DECLARED", "declares": [lock], "locks": None})
-
-
-def lone(kind: Kind, after: str, end: str, *, keeps: bool = True) -> Case:
-    return Case((kind,), (after,), (end,), keeps=keeps)
-
+KILLS = 16
 
 LONE = {
     "created": lone(CREATED, "waiting created", "success", keeps=False),
@@ -65,6 +65,7 @@ LONE = {
     "preparing": lone(
         Kind(("pending", "FinalizeJob", "prepare"), holds=("prepare",), job=PENDING_JOB), "running pending", "success"
     ),
+    "preparing by itself": lone(Kind(("prepare",), holds=("prepare",)), "error concluded", "error", keeps=False),
     "committing": lone(COMMITTING, "running pending", "success"),
     "committing later": lone(
         replace(COMMITTING, steps=("pending", "FinalizeJob", "commit"), job=PENDING_JOB), "running pending", "success"
@@ -79,7 +80,7 @@ LONE = {
     "undone before another attempt": lone(
         replace(again(RUNNING), holds=("exec", "abort")), "running running", "success", keeps=False
     ),
-    "concluded": lone(SUCCESS, "success concluded", "success", keeps=False),
+    "concluded": lone(ENDED, "success concluded", "success", keeps=False),
     "null": lone(DISMISSED, "success null", "success", keeps=False),
 }
 
@@ -164,9 +165,9 @@ GROUPS = {
         ALL_CANCELED,
         then=((0, "CancelJob"), (2, "abort")),
     ),
-    "concluded": Case((SUCCESS,) * 3, ("success concluded",) * 3, ALL_SUCCESS, keeps=False),
+    "concluded": Case((ENDED,) * 3, ("success concluded",) * 3, ALL_SUCCESS, keeps=False),
     "null": Case(
-        (DISMISSED, SUCCESS, DISMISSED),
+        (DISMISSED, ENDED, DISMISSED),
         ("success null", "success concluded", "success null"),
         ALL_SUCCESS,
         keeps=False,
@@ -221,3 +222,50 @@ def test_a_lone_job_goes_on_from_each_state_as_is_written(stages: Stages, kills:
 @pytest.mark.parametrize("kills", [1, 2])
 def test_a_group_goes_on_from_each_state_as_is_written(stages: Stages, kills: int) -> None:
     check_kill(stages, GROUPS, kills)
+
+
+FIELDS = ("id", "name", "status", "phase", "paused", "speed", "auto_finalize")
+
+
+def rows_of(stages: Stages, submissions: Sequence[Submission]) -> Iterator[tuple[Submission, list[dict[str, Any]]]]:
+    ids = [job_id for each in submissions for job_id in each.ids]
+    rows = {row[0]: dict(zip(FIELDS, row, strict=True)) for row in stages.rows(ids, *FIELDS)}
+    for each in submissions:
+        yield each, [rows[job_id] for job_id in each.ids]
+
+
+@pytest.mark.parametrize("seed", [11])
+def test_groups_end_all_or_none_and_answers_stay_true_over_kills_at_any_moment(
+    make_daemon: MakeDaemon, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    daemon = make_daemon({"opcodes": STAGING, "workers": {"size": 8}, "stop": {"grace": "100ms"}}).start()
+    stages = Stages(daemon, tmp_path)
+    clients = [Client(f"client{n}", daemon.socket, stages.notes, random.Random(seed * 100 + n)) for n in range(3)]
+    for kill in range(KILLS):
+        threads = at_once(*(client.live for client in clients))
+        time.sleep(chance.uniform(0.05, 0.4))
+        if chance.random() < 0.25:
+            daemon.signal(signal.SIGTERM)
+            time.sleep(chance.uniform(0.0, 0.3))
+        daemon.kill()
+        for thread in threads:
+            thread.join()
+        if kill % 4 == 0:
+            daemon.spawn()
+            time.sleep(chance.uniform(0.2, 0.8))  # in the middle of its recovery, or soon after
+            daemon.kill()
+        daemon.start()
+        for client in clients:
+            client.send_again(daemon.call)
+            for submission, rows in rows_of(stages, client.submissions):
+                check_unfinished(submission, rows)
+    submissions = [each for client in clients for each in client.submissions]
+    stages.drive([job_id for each in submissions for job_id in each.ids])
+    for each, rows in rows_of(stages, submissions):
+        stages.check_ended(each.name, each.ids)
+        check_end(each, rows, stages)
+    check_alone(submissions, stages)
+    asked = {wish.verb for each in submissions for life in each.lives for wish in life.wishes if not wish.refused}
+    assert {"Pause", "Resume", "Complete", "Finalize", "Cancel"} <= asked
+    assert daemon.stop() == 0

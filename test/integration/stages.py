@@ -1,19 +1,19 @@
 """Jobs that a test brings into a state of their lifecycle, and keeps there; and what must be true when they have ended.
 
-Their opcodes are those of `test/integration/opcodes/staging.py`.
+Their opcodes are those of `opcodes/staging.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from jqueue.jobs.lifecycle import STATES
 from jqueue.jobs.status import FINALIZED, SUCCESS
 
-from ..integration.daemon import Daemon, wait_until
+from .daemon import Daemon, wait_until
 
 STAGING: dict[str, object] = {"modules": ["staging"]}
 """The section `opcodes` of a daemon's configuration that loads them."""
@@ -51,6 +51,42 @@ class Case:
     """What follows, by the number of the job, when each has made its own steps."""
     keeps: bool = True
     """Whether its locks are its own all the time, over the crash, to its end."""
+
+
+PENDING_JOB = {"auto_finalize": False}
+
+CREATED = Kind(("created",), busy=True)
+HELD = Kind(("created", "PauseJob"), busy=True)
+RUNNING = Kind(("exec",), holds=("exec",))
+PAUSED = Kind(("exec", "PauseJob", "paused"), holds=("exec",))
+READY = Kind(("ready",), op={"converges": True})
+STANDBY = Kind(("ready", "PauseJob", "standby"), op={"converges": True})
+COMPLETED = Kind(("ready", "CompleteJob", "told complete"), op={"converges": True}, holds=("told",))
+LEFT = Kind(("ready", LEAVE, "told leave"), op={"converges": True}, holds=("told",))
+COMPLETED_STANDBY = replace(STANDBY, steps=(*STANDBY.steps, "CompleteJob"))
+DONE = Kind(("waiting",))
+PENDING = Kind(("pending",), job=PENDING_JOB)
+COMMITTING = Kind(("commit",), holds=("commit",))
+FAILING = Kind(("abort",), holds=("abort",), op={"fails": ["exec"]})
+CANCELING = Kind(("exec", "CancelJob"), holds=("exec",), op={"deaf": True})
+UNDONE = Kind(("exec", "CancelJob", "abort"), holds=("exec", "abort"))
+ENDED = Kind(("concluded",))
+DISMISSED = Kind(("null",), job={"auto_dismiss": True})
+
+
+def again(kind: Kind) -> Kind:
+    """The same job, whose opcode may run again."""
+    return replace(kind, again=True)
+
+
+def declared(kind: Kind, lock: str) -> Kind:
+    """The same job, whose opcode finds out only when it is about to run which lock it needs."""
+    return replace(kind, op={**kind.op, "OP_ID": "OP_STAGE_DECLARED", "declares": [lock], "locks": None})
+
+
+def lone(kind: Kind, after: str = "", end: str = "", *, keeps: bool = True) -> Case:
+    """The case of a job without a group."""
+    return Case((kind,), (after,), (end,), keeps=keeps)
 
 
 class Stages:
@@ -137,10 +173,10 @@ class Stages:
         except AssertionError as late:
             raise AssertionError(f"{late}; it is {found[-1]}") from late
 
-    def noted(self, job_id: int) -> list[str]:
-        """What the opcodes of a job have noted, in order."""
+    def noted(self, job_id: int, op: int = 0) -> list[str]:
+        """What an opcode of a job has noted, in order."""
         pairs = (line.split(" ", 1) for line in self.all_notes())
-        return [what for who, what in pairs if who.partition(".")[0] == str(job_id)]
+        return [what for who, what in pairs if who == f"{job_id}.{op}"]
 
     def all_notes(self) -> list[str]:
         """What all have noted, in order."""
@@ -151,7 +187,7 @@ class Stages:
     def drive(self, ids: Iterable[int]) -> None:
         """Lets jobs go on, tells them what they wait for, and waits until they have ended."""
         for name, ops in self.rows(list(ids), "name", "ops"):
-            self.open(name, *(stage for op in ops for stage in op["gates"]))
+            self.open(name, *(stage for op in ops for stage in op.get("gates", ())))
         wait_until(lambda: not self._drive(list(ids)), "the jobs to end", every=0.05)
 
     def _drive(self, ids: Sequence[int]) -> list[int]:
@@ -168,14 +204,17 @@ class Stages:
 
     def check_ended(self, name: str, ids: Sequence[int]) -> None:
         """Checks jobs that belong together: all have an end, all count or none, and what was done fits to that."""
-        rows = self.rows(ids, "id", "status", "phase", "end_ts", "received_ts")
-        for job_id, status, phase, end, received in rows:
+        rows = self.rows(ids, "id", "status", "phase", "end_ts", "received_ts", "opstatus", "auto_finalize", "members")
+        for job_id, status, phase, end, received, *_ in rows:
             assert status in FINALIZED and phase == "done", f"{name}: job {job_id} is {status}, {phase}"
             assert end is not None and end >= received, f"{name}: job {job_id} ended at {end}"
-        success = [status == SUCCESS for _, status, *_ in rows]
+        success = [row[1] == SUCCESS for row in rows]
         assert all(success) or not any(success), f"{name}: {rows}"
-        for job_id in ids:
-            check_noted(f"{name}: job {job_id}", self.noted(job_id), success=success[0])
+        for job_id, *_, opstatus, auto_finalize, members in rows:
+            for op, status in enumerate(opstatus):
+                # Of a job that is not deferred stands what an opcode has done, whatever becomes of those behind it.
+                counts = status == SUCCESS if auto_finalize and members is None else success[0]
+                check_noted(f"{name}: opcode {op} of job {job_id}", self.noted(job_id, op), success=counts)
 
 
 def check_noted(who: str, noted: list[str], *, success: bool) -> None:

@@ -26,6 +26,10 @@ class Client:
         assert "QMP" in self.receive()
         self.execute("qmp_capabilities")
 
+    def close(self) -> None:
+        """Reads nothing more."""
+        self._lines.close()
+
     def receive(self) -> Any:
         """Gives the next message; None at the end."""
         line = self._lines.readline()
@@ -79,7 +83,11 @@ def connected(daemon: Daemon) -> Iterator[Client]:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(PATIENCE)
         connection.connect(os.fspath(daemon.runtime / "qmp.sock"))
-        yield Client(connection)
+        client = Client(connection)
+        try:
+            yield client
+        finally:
+            client.close()
 
 
 def test_the_socket_is_there_with_the_other_and_has_its_permissions(daemon: Daemon) -> None:

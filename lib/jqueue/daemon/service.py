@@ -192,7 +192,7 @@ class DaemonService:
         """@return: whether no code runs any more; waits for it, but not if told to hurry meanwhile"""
         deadline = self._tree.reactor.seconds() + seconds
         processor = self._tree.queue.processor
-        while processor.busy:
+        while processor.busy():
             left = min(deadline - self._tree.reactor.seconds(), 0.2 if processor.executions else 0.02)
             if left <= 0 or (self._hurry and seconds > _NOW):
                 return False

@@ -63,6 +63,8 @@ class Claims:
         self._registry = registry
         self._wake_members = wake_members
         self._declared: dict[int, LockRequest] = {}
+        self.retaken: list[int] = []
+        """The jobs without a group that were found, at the start, in the middle of a commit or an undo."""
 
     # Asking
 
@@ -182,6 +184,7 @@ class Claims:
                 if group is not None and not group.opened and self._groups.has_begun(group):
                     self._ask_for_group(group, job)
                 elif group is None and job.phase != PHASE_WORK:
+                    self.retaken.append(job.id)
                     self._locks.acquire(job.id, self._current_locks(job), 0)
             except GenericError as problem:
                 self._log.error("Job {job_id} cannot have its locks back: {problem}", job_id=job.id, problem=problem)

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from jqueue.errors import GenericError, JobLost, ShuttingDown, StoreFailed
 from jqueue.jobs.job import _QueuedJob
-from jqueue.jobs.lifecycle import PHASE_WORK
+from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_WORK
 from jqueue.jobs.status import CANCELING, WAITING
 from jqueue.locks.manager import LockManager
 from jqueue.opcodes.base import OpCode
@@ -63,7 +63,7 @@ class Processor:
         @param gates: what a job may have to wait for besides locks
         @param released: told of each execution that has ended
         @param moved: see `Running`
-        @param may_start: whether opcodes may be started now (the disk is not full)
+        @param may_start: whether opcodes may be started now (the disk is not full); if not, what runs still ends
         """
         self._clock = clock
         self._wall = wall
@@ -154,11 +154,10 @@ class Processor:
         self._running = False
         self.look()
 
-    @property
     def busy(self) -> bool:
         """Whether code runs, or will although no opcode is started any more: commits and undos that are due."""
-        due = self._ending and self._may_start() and any(job_id not in self.parked for job_id in self.groups.due())
-        return bool(self.executions) or due
+        may_end = self._ending and self._may_start()
+        return bool(self.executions) or (may_end and bool(set(self.groups.due()) - self.parked.keys()))
 
     def when_idle(self) -> Deferred[None]:
         """Fires once no opcode is being worked on."""
@@ -254,6 +253,8 @@ class Processor:
 
     def _pump(self) -> None:
         self._pump_call = None
+        if (self._running or self._ending) and not self._may_start():
+            self._end_what_runs()
         deadline = self._clock.seconds() + _SLICE
         while (self._running or self._ending) and self._slots.free > 0 and self._ready and self._may_start():
             if self._clock.seconds() > deadline:
@@ -268,6 +269,17 @@ class Processor:
                 self._left.append(job_id)
             elif job is not None:
                 self._consider(job, rank)
+
+    def _end_what_runs(self) -> None:
+        """Goes on with code that waits for its slot, and undoes, which may make room; all else stays in the heap."""
+        found = [*self.running.in_line(), *self.groups.due(), *self.claims.retaken]
+        for job in filter(None, map(self._table.get, found)):
+            rank = self._ready.rank(job.id, job.CalcPriority())
+            if self._slots.free > 0 and self.in_line(rank, job.id):
+                if (execution := self.executions.get(job.id)) is not None:
+                    self.running.go_on(execution, job)
+                elif job.phase == PHASE_ABORTING:
+                    self._consider(job, rank)
 
     def _consider(self, job: _QueuedJob, rank: int) -> None:
         try:
@@ -385,9 +397,7 @@ class Processor:
                 waiter.callback(None)
 
     def _broken(self, failure: Failure, job_id: int) -> None:
-        if failure.check(ShuttingDown):
-            self._log.info("The next start goes on with the end of job {job_id}", job_id=job_id)
-        else:
+        if not failure.check(ShuttingDown):  # else the next start goes on with it
             self._log.error("Job {job_id} could not be run to its end: {failure}", job_id=job_id, failure=failure)
         if failure.check(StoreFailed, ShuttingDown):
             # Nothing can be recorded any more, and nothing runs that is not.

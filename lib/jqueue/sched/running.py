@@ -76,6 +76,10 @@ class Running:
         execution = self.executions.get(job_id)
         return execution is not None and execution.holds_slot
 
+    def in_line(self) -> list[int]:
+        """Gives the jobs whose code waits for a slot to go on."""
+        return [job_id for job_id, execution in self.executions.items() if execution.in_line]
+
     # What is asked of running code; each says whether there is any
 
     def hold(self, job_id: int) -> bool:

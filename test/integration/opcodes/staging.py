@@ -1,6 +1,6 @@
 """Opcodes that stop at each stage of a job's life until a test lets them go on, and note what is called.
 
-A daemon loads them with the setting `opcodes: {modules: [staging]}`; `test/crash/stages.py` is the test's side.
+A daemon loads them with the setting `opcodes: {modules: [staging]}`; `test/integration/stages.py` is the test's side.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jqueue.errors import OpExecError
+from jqueue.errors import JobCanceled, OpExecError
 from jqueue.opcodes.base import EXCLUSIVE, LockSpec, OpCode, OpContext, param
 
 
@@ -22,6 +22,7 @@ class OpStage(OpCode):
 
     notes: str = param("file to append notes to: JOB.OP METHOD, and again with `done` behind it")
     gates: dict[str, str] = param("by method, or `told`: the file whose existence lets it go on", default_factory=dict)
+    takes: float = param("seconds that each method takes", default=0.0)
     fails: list[str] = param("methods that fail, at their end", default_factory=list)
     deaf: bool = param("do not hear a wish to stop or to pause", default=False)
     convergent: bool = param("become ready, and wait to be told", default=False, name="converges")
@@ -59,8 +60,14 @@ class OpStage(OpCode):
     @contextmanager
     def _stage(self, ctx: OpContext, method: str) -> Iterator[None]:
         self._note(ctx, method)
-        self._wait(ctx, method)
-        yield
+        try:
+            if self.takes:
+                ctx.sleep(self.takes)
+            self._wait(ctx, method)
+            yield
+        except JobCanceled:
+            self._note(ctx, f"{method} stopped")
+            raise
         if method in self.fails:
             raise OpExecError(f"{method} was told to fail")
         self._note(ctx, f"{method} done")

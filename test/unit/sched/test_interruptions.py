@@ -236,11 +236,11 @@ def test_the_end_of_the_daemon_waits_between_the_commits_of_a_group() -> None:
         rig.step()
     stop(rig)
     busy: list[bool] = []
-    rig.queue.processor.when_idle().addCallback(lambda _: busy.append(rig.queue.processor.busy))
+    rig.queue.processor.when_idle().addCallback(lambda _: busy.append(rig.queue.processor.busy()))
     rig.step()
     assert (busy, rig.status(ids[1]), rig.running()) == ([True], "success", [ids[0]])
     rig.finish()
-    assert (rig.status(ids[0]), rig.queue.processor.busy) == ("success", False)
+    assert (rig.status(ids[0]), rig.queue.processor.busy()) == ("success", False)
 
 
 @pytest.mark.parametrize("op_id", ["OP_UNDO", "OP_UNDO_AGAIN"])

@@ -306,6 +306,50 @@ def test_running_code_can_be_cancelled_on_a_full_disk(rig: Rig) -> None:
     assert rig.status(2) == "canceled"
 
 
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_job_that_is_ready_can_be_ended_on_a_full_disk_when_a_worker_is_free(soft: bool) -> None:
+    rig = Rig(size=1)
+    first, second = rig.submit_one(op("OP_CONVERGE")), rig.submit_one(op("OP_CONVERGE"))
+    rig.finish()
+    running, queued = rig.submit_one(op()), rig.submit_one(op())
+    rig.journal.set_full(True)
+    for job_id in (first, second):
+        assert rig.now(rig.queue.cancel(job_id, False, True) if soft else rig.queue.complete(job_id))[0]
+    assert rig.running() == [first, second, running]
+    assert rig.queue.query_workers()["running"] == 1
+    rig.finish()
+    assert [rig.status(n) for n in (first, second, running, queued)] == [*["success"] * 3, "queued"]
+    rig.journal.set_full(False)
+    rig.queue.processor.look()
+    rig.finish()
+    assert rig.status(queued) == "success"
+
+
+def test_a_deferred_job_that_is_cancelled_on_a_full_disk_is_undone_and_ends() -> None:
+    rig = Rig()
+    first, second = rig.submit(op("OP_UNDO"), op("OP_UNDO"), group=True)
+    rig.step()
+    rig.journal.set_full(True)
+    assert rig.now(cancel(rig.queue, second))[0]
+    rig.finish()
+    assert [rig.status(n) for n in (first, second)] == ["canceled", "canceled"]
+    assert rig.ran_by(first)[-1] == "abort attempt 1"
+    assert rig.idle()
+
+
+def test_what_a_crash_has_interrupted_is_undone_on_a_full_disk_which_may_make_room() -> None:
+    rig = Rig()
+    lone, again = rig.submit_one(op("OP_UNDO")), rig.submit_one(op("OP_UNDO_AGAIN"))
+    other = rig.crash(full=True)
+    other.finish()
+    assert [other.status(n) for n in (lone, again)] == ["error", "queued"]
+    assert other.ran_by(lone) == other.ran_by(again) == ["abort attempt 1"]
+    other.journal.set_full(False)
+    other.queue.processor.look()
+    other.finish()
+    assert (other.status(again), other.idle()) == ("success", True)
+
+
 def test_jobs_that_end_on_a_full_disk_and_dismiss_themselves_stay_for_now() -> None:
     rig = Rig()
     (job_id,) = rig.submit({"ops": [op()], "auto_dismiss": True})
