@@ -211,8 +211,17 @@ def encode(error: BaseException) -> list[Any]:
     @return: `[class name, [text, code]]`
     """
     if not isinstance(error, GenericError):
-        error = OpExecError(str(error) or type(error).__name__)
+        error = OpExecError(text_of(error))
     return [type(error).__name__, [error.text, error.code]]
+
+
+def text_of(error: BaseException) -> str:
+    """Gives the text of any exception; its class, if it has none, or fails to say it."""
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    return text or type(error).__name__
 
 
 def decode(value: object) -> GenericError:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from jqueue.errors import JobCanceled, OpExecError, ShuttingDown
+from jqueue.errors import JobCanceled, OpExecError, ShuttingDown, text_of
 from jqueue.events.joblog import JobLogs
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.lifecycle import PHASE_WORK
@@ -162,7 +162,7 @@ class Execution:
             await self._perform(lambda: function(self.context))
         except Exception as problem:
             self._leave_to_next_start(problem)
-            text = outcome.shortened(f"{self.opcode.OP_ID} could not {function.__name__} its work: {problem}")
+            text = outcome.shortened(f"{self.opcode.OP_ID} could not {function.__name__} its work: {text_of(problem)}")
             await self._logs.add(self.job_id, self.index, [(self._wall(), "message", text)])
             return outcome.error(OpExecError(text))
         return stored

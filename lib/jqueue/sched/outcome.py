@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from jqueue.errors import GenericError, OpExecError, encode
+from jqueue.errors import GenericError, OpExecError, encode, text_of
 from jqueue.jobs.job import CANCELED_TEXT, _QueuedJob
 from jqueue.jobs.lifecycle import LATE, PHASE_ABORTING, PHASE_COMMITTING, PHASE_PREPARING, PHASE_WAITING, PHASE_WORK
 from jqueue.jobs.opcode import Outcome, Timestamp, _QueuedOpCode, split_timestamp
@@ -253,7 +253,7 @@ def cancel(draft: _QueuedJob, now: float, *, code_runs: bool) -> tuple[bool, str
     if draft.deferred:
         return _cancel_deferred(draft, code_runs=code_runs)
     done, text = (True, "") if draft.CalcStatus() == CANCELING else draft.Cancel()
-    if done and not code_runs and not draft.final:
+    if done and not code_runs and not draft.final and draft.phase == PHASE_WORK:
         finish(draft, canceled(), now)
         text = f"Job {draft.id} canceled"
     return done, text
@@ -343,10 +343,4 @@ def recover(draft: _QueuedJob, now: float, *, restartable: bool, has_callbacks: 
 
 def as_generic(problem: Exception) -> GenericError:
     """Gives any exception of opcode code a place in the error tree."""
-    if isinstance(problem, GenericError):
-        return problem
-    try:
-        text = str(problem)
-    except Exception:
-        text = ""
-    return GenericError(text or type(problem).__name__)
+    return problem if isinstance(problem, GenericError) else GenericError(text_of(problem))

@@ -243,11 +243,11 @@ class Processor:
         execution = self.executions.get(job_id)
         if execution is not None:
             return execution.in_line
-        # A job that is still packed has not been changed, so it has no other rank.
-        return isinstance(job, bytes) or (
-            self._ready.rank(job_id, job.CalcPriority()) == rank
-            and (not awaits_turn(job) or self.groups.has_turn(job_id))
-        )
+        if isinstance(job, bytes):
+            return True  # it has not been changed, so it has no other rank
+        if awaits_turn(job):
+            return self.groups.has_turn(job_id)
+        return self._ready.rank(job_id, job.CalcPriority()) == rank
 
     # What is next
 
@@ -265,7 +265,7 @@ class Processor:
             execution = self.executions.get(job_id)
             if job is not None and execution is not None:
                 self.running.go_on(execution, job)
-            elif job is not None and not self._running and not awaits_turn(job):
+            elif job is not None and not self._running and job.phase == PHASE_WORK:
                 self._left.append(job_id)
             elif job is not None:
                 self._consider(job, rank)

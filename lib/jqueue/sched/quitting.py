@@ -73,8 +73,9 @@ class Quitting:
         patience = self._clock.seconds() + _CALLBACKS
         for job_id in sorted(self._table.unfinished, reverse=True):
             job = self._table.get(job_id)
-            if job is not None and awaits_turn(job):
-                await self._end(job_id, patience)
+            if job is not None and not awaits_turn(job):
+                await self._cancel(job_id)  # it was on its way when this began, or is a child of one that ran
+            await self._end(job_id, patience)
 
     def _cancel(self, job_id: int) -> Deferred[None]:
         def ended(failure: Failure) -> None:

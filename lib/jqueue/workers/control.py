@@ -70,7 +70,9 @@ class Control:
         That the daemon stops counts for these as well.
         """
         ends = self.stop_reason == SHUTDOWN
-        self._set(stop_reason=SHUTDOWN if ends else None, kill_now=self.kill_now and ends, paused=False)
+        self._set(
+            stop_reason=SHUTDOWN if ends else None, kill_now=self.kill_now and ends, paused=False, _may_go_on=True
+        )
 
     def set_speed(self, speed: int) -> None:
         """Sets the limit, in progress units (bytes) a second; 0 is no limit.

@@ -396,6 +396,20 @@ def test_a_dependency_that_cannot_be_met_ends_the_whole_group() -> None:
     assert rig.idle()
 
 
+def test_another_priority_does_not_take_the_turn_from_a_job_that_is_to_be_undone() -> None:
+    rig = Rig(size=1)
+    ids = group(rig, UNDO, [op("OP_UNDO", fails=["exec"]), op()])
+    rig.settle()
+    rig.step()
+    rig.submit_one(op("OP_STUBBORN", priority=-10))
+    rig.step()
+    assert states(rig, *ids) == ["aborting", "aborting"]
+    rig.now(rig.queue.change_priority(ids[1], -10, admin=False))
+    rig.finish()
+    assert [rig.status(n) for n in ids] == ["canceled", "error"]
+    assert rig.idle()
+
+
 def test_auto_dismiss_counts_for_each_job_by_itself() -> None:
     rig = Rig()
     first, second = group(rig, {"ops": [op()], "auto_dismiss": True}, op())

@@ -291,11 +291,12 @@ def test_an_opcode_that_cannot_tell_its_speed_ends_its_job_only() -> None:
     assert rig.idle()
 
 
-def test_an_error_that_cannot_be_told_ends_the_job_and_runs_nothing_twice() -> None:
+def test_an_error_that_cannot_be_told_is_an_error_like_any_other() -> None:
     rig = Rig()
-    job_id = rig.submit_one(locked(fails=["unspeakable"], retries={"attempts": 3}))
+    job_id = rig.submit_one(locked(op_id="OP_UNDO", fails=["unspeakable"], retries={"attempts": 2}))
     rig.finish()
-    assert (rig.status(job_id), rig.ran_by(job_id)) == ("error", ["exec"])
+    assert rig.ran_by(job_id) == ["exec", "abort attempt 1", "exec", "abort attempt 2"]
+    assert (rig.status(job_id), rig.result(job_id)[1][0]) == ("error", "Unspeakable")
     assert rig.idle()
 
 
