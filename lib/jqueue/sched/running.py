@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.lifecycle import PHASE_PREPARING, PHASE_WORK
-from jqueue.jobs.status import RUNNING
+from jqueue.jobs.status import CANCELING, RUNNING
 from jqueue.sched.execution import Execution
 from jqueue.sched.slots import Slots
 from jqueue.sched.table import JobTable
@@ -101,7 +101,7 @@ class Running:
                 self._line_up(execution, job)
                 return True
             self._unpark(execution)  # to be ready it needs no slot
-            self.complete(job_id)
+        self.complete(job_id)
         return True
 
     def complete(self, job_id: int) -> bool:
@@ -161,7 +161,7 @@ class Running:
     def go_on(self, execution: Execution, job: _QueuedJob) -> None:
         """Gives a slot to code that is parked, or has converged and was told to come to its end."""
         execution.in_line = False
-        if job.paused:
+        if job.paused and job.CalcStatus() != CANCELING:  # nothing stops a cancellation
             return
         self._take_slot(execution)
         if execution.keeps_up and job.completion is not None:
