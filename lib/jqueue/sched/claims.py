@@ -128,11 +128,11 @@ class Claims:
             self._wake_members(group)
 
     def rerank(self, job: _QueuedJob) -> None:
-        """Gives the request of a job that waits the job's new rank."""
+        """Gives the request that waits for a job, or for all of its group, the new rank."""
         group = self._groups.with_id(job.id)
         if group is None:
             self._locks.rerank(job.id, self._ready.rank(job.id, job.CalcPriority()))
-        else:
+        elif group.asker is not None:
             self._locks.rerank(group.owner, self._groups.rank(group))
 
     async def declare(self, execution: Execution) -> Wait | None:

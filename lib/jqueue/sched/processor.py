@@ -221,9 +221,8 @@ class Processor:
             # It was parked for the locks that it had declared while the cancel was on its way to the disk.
             self._end(after.id, None)
         elif before.CalcPriority() != after.CalcPriority():
-            if after.id in self.parked:
-                self.claims.rerank(after)
-            elif was_in_line:
+            self.claims.rerank(after)
+            if was_in_line:
                 self.enqueue(after.id, after.CalcPriority())
         self.groups.changed(before, after)
         if was_in_line:

@@ -386,6 +386,23 @@ def test_a_group_that_waits_for_a_lock_gets_the_rank_of_its_most_urgent_job() ->
     assert before not in rig.running()
 
 
+def test_it_gets_the_rank_of_a_job_that_becomes_more_urgent_while_all_workers_are_busy() -> None:
+    rig = Rig(size=2, start=False)
+    holder = rig.submit_one(locked("a", op_id="OP_STUBBORN"))
+    rival = rig.submit_one(locked("a"))
+    first, second = group(rig, locked("a", priority=5), op(priority=10))
+    rig.submit_one(op("OP_STUBBORN", priority=7))
+    rig.queue.processor.start()
+    rig.settle()
+    assert (rig.waits_for(rival), rig.waits_for(first), rig.waits_for(second)) == ("lock", "lock", None)
+    rig.now(rig.queue.change_priority(second, -10, admin=False))
+    rig.step()
+    assert rig.status(holder) == "success"
+    assert rival not in rig.running()
+    rig.finish()
+    assert [rig.status(n) for n in (rival, first, second)] == ["success"] * 3
+
+
 def test_a_dependency_that_cannot_be_met_ends_the_whole_group() -> None:
     rig = Rig()
     needed = rig.submit_one(op(fails=["exec"]))
