@@ -277,7 +277,10 @@ class OpCode(Parameters, abc.ABC):
         return 0
 
     def converges(self) -> bool:
-        """Whether `exec` calls `ctx.ready`: its work comes to an end only when somebody says so."""
+        """Whether `exec` calls `ctx.ready`: its work comes to an end only when somebody says so.
+
+        It must be stoppable then, for a cancel must end it too, and the last opcode of its job.
+        """
         return False
 
     @abc.abstractmethod

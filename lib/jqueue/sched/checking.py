@@ -168,6 +168,11 @@ class Checker:
                 f"{path}: {opcode.OP_ID} finds out its locks only when it runs, but a job that is finalised later"
                 " (auto_finalize false, or in a group) takes all its locks before it begins; finalise it automatically"
             )
+        if opcode.converges() and not opcode.stoppable:
+            raise OpPrereqError(
+                f"{path}: {opcode.OP_ID} converges, but cannot be stopped, so a cancel would never end it; its author"
+                " must make it stoppable"
+            )
         if opcode.converges() and not last:
             raise OpPrereqError(
                 f"{path}: {opcode.OP_ID} converges and goes on until it is told to end, so it must be the last opcode;"

@@ -143,7 +143,14 @@ class ConvergeAgain(Converge):
     restartable = True
 
 
-OPCODES = (Work, Stubborn, Again, Undo, UndoAgain, Declare, DeclareUndo, Converge, ConvergeAgain)
+class ConvergeForEver(Converge):
+    """A mistake of its author's: nobody could end it."""
+
+    OP_ID = "OP_CONVERGE_FOR_EVER"
+    stoppable = False
+
+
+OPCODES = (Work, Stubborn, Again, Undo, UndoAgain, Declare, DeclareUndo, Converge, ConvergeAgain, ConvergeForEver)
 
 
 def op(op_id: str = "OP_WORK", **parameters: object) -> dict[str, object]:

@@ -102,6 +102,7 @@ def test_values_survive_a_crash_as_they_are() -> None:
         (OpPrereqError, "ops\\[0\\]: OP_DECLARE", [[op("OP_DECLARE")]], {"auto_finalize": False}),
         (OpPrereqError, "ops\\[0\\]: OP_DECLARE", [[op("OP_DECLARE")]], {"group": True}),
         (OpPrereqError, "ops\\[0\\]: OP_CONVERGE", [[op("OP_CONVERGE"), op()]], {}),
+        (OpPrereqError, "cannot be stopped", [[op("OP_CONVERGE_FOR_EVER")]], {}),
         (OpPrereqError, "jobs\\[1\\]: it needs the lock resource/a", [[locked()], [locked()]], {"group": True}),
         (
             OpPrereqError,
