@@ -270,6 +270,20 @@ def test_a_job_whose_attempt_is_undone_is_not_tried_again_after_a_cancel(qmp: Qm
     assert qmp.rig.status(job_id) == "canceled"
 
 
+def test_a_second_cancel_does_not_end_a_job_before_its_attempt_is_undone() -> None:
+    rig = Rig()
+    job_id = rig.submit_one(op("OP_UNDO_AGAIN"))
+    rig.settle()
+    after = rig.crash(start=False)
+    qmp = Lifecycles(after.queue, after.clock, after.wall)
+    for _ in range(2):
+        after.now(qmp.cancel(job_id, True))
+    assert after.status(job_id) == "canceling"
+    after.queue.processor.start()
+    after.finish()
+    assert (after.status(job_id), after.ran_by(job_id)) == ("canceled", ["abort attempt 1"])
+
+
 def test_a_job_whose_finalisation_fails_was_pending_before(qmp: Qmp) -> None:
     qmp.rig.submit_one(op("OP_UNDO"), op("OP_UNDO", fails=["prepare"]))
     qmp.rig.finish()
