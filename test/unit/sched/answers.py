@@ -1,4 +1,4 @@
-"""What a verb is to be answered, by QMP and by our own protocol, in each state: the table of verbs and its deviations."""
+"""What each verb is to be answered in each state, by QMP and by our own protocol: the table and its deviations."""
 
 from __future__ import annotations
 
@@ -67,12 +67,20 @@ def by_qmp(job: _QueuedJob, state: str, asked: str) -> str | None:
     return None
 
 
-def by_rpc(job: _QueuedJob, state: str, asked: str, registry: Registry) -> bool:
-    """Whether a verb is accepted: as by QMP, but code that cannot be stopped is not cancelled."""
-    canceling = verb_of(asked) == "cancel" and job.CalcStatus() == CANCELING
-    if canceling or by_qmp(job, state, asked) is not None or verb_of(asked) != "cancel":
-        return canceling or by_qmp(job, state, asked) is None
-    if job.CalcStatus() != RUNNING or (asked == SOFT and state == READY):
+def by_rpc(job: _QueuedJob, state: str, asked: str, registry: Registry, told: str | None) -> bool:
+    """Whether a verb is accepted: as by QMP, but a cancel is refused that comes too late, or cannot stop the code.
+
+    @param told: what its code was told already, if it has converged
+    """
+    if verb_of(asked) != "cancel":
+        return by_qmp(job, state, asked) is None
+    if job.CalcStatus() == CANCELING:
+        return True
+    if by_qmp(job, state, asked) is not None:
+        return False
+    if asked == SOFT and state == READY:
+        return told is None or job.completion == LEAVE
+    if job.CalcStatus() != RUNNING:
         return True
     if job.phase == PHASE_WORK:
         running = next(op for op in job.ops if op.status == RUNNING)

@@ -53,7 +53,9 @@ class Chronicle(Disk):
     def _prepares(self, job: _QueuedJob, index: int) -> Iterator[str]:
         if job.deferred and job.CalcStatus() != CANCELING:
             yield from self._alone(job)
-            yield from (f"job {mate.id} is in phase {mate.phase}" for mate in self.mates(job) if mate.phase != job.phase)
+            yield from (
+                f"job {mate.id} is in phase {mate.phase}" for mate in self.mates(job) if mate.phase != job.phase
+            )
 
     def _commits(self, job: _QueuedJob, index: int) -> Iterator[str]:
         if "abort" in self._done[job.id, index]:

@@ -79,8 +79,9 @@ _priorities = st.sampled_from([-10, 0, 0, 10])
 @st.composite
 def opcodes(draw: st.DrawFn) -> dict[str, Any]:
     """An opcode of a job that is finalised by itself."""
-    made = op(draw(_classes), locks=draw(lock_modes), priority=draw(_priorities), **draw(_more))
-    if made["OP_ID"].startswith("OP_DECLARE"):
+    kind = draw(_classes)
+    made = op(kind, locks=draw(lock_modes), priority=draw(_priorities), **draw(_more))
+    if kind.startswith("OP_DECLARE"):
         made["declares"] = draw(lock_modes)
     return made
 

@@ -1,14 +1,15 @@
-"""Everything that can happen to the scheduler, as the rules of a machine; what must be true then is its heirs' business."""
+"""Everything that can happen to the scheduler, as the rules of a machine; what must be true then is up to its heirs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from twisted.internet.defer import Deferred
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogEvent, LogLevel, capturedLogs
 from twisted.python.failure import Failure
 
 from jqueue.errors import DiskFull
@@ -71,16 +72,17 @@ class Machine(RuleBasedStateMachine):
         self.promised: set[int] = set()
         """Jobs of which somebody was told that they will be canceled."""
         self.crashes = 0
-        self.logged: list[str] = []
-        globalLogPublisher.addObserver(self._log)
-        self.chunk_size = snapshot._CHUNK
+        self.problems: list[str] = []
+        """What has gone wrong in a place that hides it."""
+        self.ends = ExitStack()
+        """What is to be put back at the end."""
+        self.logged: Sequence[LogEvent] = self.ends.enter_context(capturedLogs())
+        self.ends.callback(setattr, snapshot, "_CHUNK", snapshot._CHUNK)
         snapshot._CHUNK = 2
 
-    def _log(self, event: dict[str, Any]) -> None:
-        problem = str(event.get("log_failure") or event.get("failure") or event)
-        # On a full disk a job does not archive itself.
-        if event["log_level"] >= LogLevel.error and "what" not in event:
-            self.logged.append(f"{event['log_format']}: {problem}")
+    def errors(self) -> list[LogEvent]:
+        """What was logged of errors; that a job does not archive itself on a full disk is none."""
+        return [event for event in self.logged if event["log_level"] >= LogLevel.error and "what" not in event]
 
     # Submissions
 
@@ -161,7 +163,9 @@ class Machine(RuleBasedStateMachine):
         if canceled:
             self.promised.add(job_id)
 
-    def verb(self, answer: Deferred[tuple[bool, str]], job_id: int, *, cancels: bool = False, soft: bool = False) -> None:
+    def verb(
+        self, answer: Deferred[tuple[bool, str]], job_id: int, *, cancels: bool = False, soft: bool = False
+    ) -> None:
         rig = self.rig
 
         def answered(result: tuple[bool, str] | Failure) -> None:
@@ -357,18 +361,17 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """All jobs end when everything goes on and users do what is waited for."""
         rig = self.rig
-        rig.disk.slow = False
-        rig.disk.answer()
-        rig.journal.set_full(False)
-        rig.queue.processor.look()
-        for _ in range(60):
-            rig.finish()
-            if not rig.queue.table.unfinished:
-                break
-            self.encourage()
-            rig.advance(40)
-        globalLogPublisher.removeObserver(self._log)
-        snapshot._CHUNK = self.chunk_size
+        with self.ends:
+            rig.disk.slow = False
+            rig.disk.answer()
+            rig.journal.set_full(False)
+            rig.queue.processor.look()
+            for _ in range(60):
+                rig.finish()
+                if not rig.queue.table.unfinished:
+                    break
+                self.encourage()
+                rig.advance(40)
 
     def encourage(self) -> None:
         """Does what users are waited for; a job that is being canceled needs nothing from them."""

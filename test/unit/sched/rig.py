@@ -95,7 +95,6 @@ class Rig:
         return START + self.clock.seconds()
 
     def _make_context(self, execution: Execution, job: _QueuedJob) -> Context:
-        execution.control._changed = NoWait()
         current = job.ops[execution.index]
         context = SteppedContext(
             job_id=job.id,
@@ -109,6 +108,7 @@ class Rig:
             mailbox=self.mailbox,
         )
         context.sync = self.sync
+        execution.control._changed = NoWait(context.begin_anew)
         return context
 
     # Time

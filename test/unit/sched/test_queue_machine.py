@@ -36,7 +36,10 @@ def names_and_modes(job: _QueuedJob) -> Iterator[tuple[tuple[str, str], Any]]:
     """The locks that a job was submitted with."""
     for op in job.ops:
         for level, names in (op.input.get("locks") or {}).items():
-            yield from (((level, name), mode) for name, mode in ({ALL: names} if names in ("shared", EXCLUSIVE) else names).items())
+            yield from (
+                ((level, name), mode)
+                for name, mode in ({ALL: names} if names in ("shared", EXCLUSIVE) else names).items()
+            )
 
 
 class QueueMachine(Machine):
@@ -128,7 +131,9 @@ class QueueMachine(Machine):
             if wait.kind == GROUP:
                 assert group is not None and group.asker in processor.parked and not group.opened
             if wait.kind != LOCK:
-                assert not asks or locks.explain(processor.groups.owner(job_id)) is None, f"job {job_id} stands in two lines"
+                assert not asks or locks.explain(processor.groups.owner(job_id)) is None, (
+                    f"job {job_id} stands in two lines"
+                )
                 continue
             refusal = locks.explain(processor.groups.owner(job_id))
             assert asks and refusal is not None, f"job {job_id} was woken in vain"
@@ -149,7 +154,7 @@ class QueueMachine(Machine):
         return [n for n in self.unfinished() if n not in processor.executions and n not in processor.parked]
 
     def at_rest(self, job_id: int) -> bool:
-        """Whether it is not the turn of a job whose work is done, but that of another one of its group, or of a user."""
+        """Whether the work of a job is done, and it is the turn of another one of its group, or of a user."""
         return awaits_turn(self.rig.job(job_id)) and not self.rig.queue.processor.groups.has_turn(job_id)
 
     def group_of(self, job_id: int) -> list[int]:
@@ -163,7 +168,8 @@ class QueueMachine(Machine):
 
     @invariant()
     def nothing_goes_wrong_inside(self) -> None:
-        assert not self.logged, self.logged
+        assert not self.errors(), self.errors()
+        assert not self.problems, self.problems
         assert not self.chronicle.wrong, self.chronicle.wrong
 
     @invariant()
@@ -218,7 +224,7 @@ class QueueMachine(Machine):
         queue = self.rig.queue
         running = queue.processor.executions
         owners = {*queue.table, *running, *(self.group_of(n)[0] for n in queue.table)}
-        held: dict[int, LockRequest] = {n: held for n in owners if (held := queue.locks.held(n))}
+        held: dict[int, LockRequest] = {n: request for n in owners if (request := queue.locks.held(n))}
         lone = [n for n in owners if n not in queue.table or not self.rig.job(n).deferred]
         for job_id in held.keys() & set(lone):
             # After a crash what was decided keeps its locks until its callbacks have run.

@@ -31,7 +31,16 @@ class Parked(BaseException):
 class NoWait(threading.Condition):
     """Says that the thread would have to wait."""
 
+    def __init__(self, parks: Callable[[], None]) -> None:
+        """Makes it.
+
+        @param parks: called before that
+        """
+        super().__init__()
+        self._parks = parks
+
     def wait(self, timeout: float | None = None) -> bool:
+        self._parks()
         raise Parked
 
 
@@ -51,9 +60,24 @@ class Steps(SteppedWorkers):
 
 
 class SteppedContext(Context):
-    """Never waits: what an answer needs happens at once."""
+    """Never waits: what an answer needs happens at once. Code that parks begins anew, but says nothing twice."""
 
     sync: Callable[[], None]
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._said: list[Any] = []
+        self._to_repeat: list[Any] = []
+
+    def log(self, message: Any, type: str = "message") -> None:
+        if message in self._to_repeat:
+            self._to_repeat.remove(message)
+            return
+        self._said.append(message)
+        super().log(message, type)
+
+    def begin_anew(self) -> None:
+        self._to_repeat = list(self._said)
 
     def _ask(self, function: Callable[..., Deferred[T]], *arguments: Any) -> T:
         def asked(*arguments: Any) -> Deferred[T]:
@@ -65,6 +89,7 @@ class SteppedContext(Context):
 
     def checkpoint(self) -> None:
         if not self._control._may_go_on and not self._control.stop_requested:
+            self.begin_anew()
             raise Parked
         super().checkpoint()
 
