@@ -94,6 +94,8 @@ def test_a_group_of_a_file_is_finalised_as_one(daemon: Daemon, follow: Follow, t
     wait_until(lambda: stage(daemon, 1) == "50%, at most 1.5 MiB/s", "its first half")
     assert jqueue(daemon, "speed", "unlimited", "1").status == 0
     follower.has_said("the group of jobs 1-2 is pending: `jqueue finalize 1` ends it")
+    assert jqueue(daemon, "wait", "--lifecycle", "ready,pending", "1,2")[:2] == (0, "")
+    assert jqueue(daemon, "wait", "--lifecycle", "pendign", "1").status == 2
     assert stage(daemon, 2) == "pending: `jqueue finalize 2`"
     assert jqueue(daemon, "finalize", "1,2").status == 0
     assert follower.wait() == 0

@@ -8,24 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from jqueue.errors import GenericError, JobCanceled, OpPrereqError
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.lifecycle import PHASE_WORK
-from jqueue.locks.manager import LockManager
 from jqueue.locks.modes import LockRequest, normalise
 from jqueue.opcodes.base import OpCode
 from jqueue.opcodes.lockspec import LockSet
-from jqueue.opcodes.registry import Registry
 from jqueue.sched import outcome
-from jqueue.sched.edits import Edits
 from jqueue.sched.execution import Execution
-from jqueue.sched.gates import GROUP, LOCK, End, Gates, Wait
+from jqueue.sched.gates import GROUP, LOCK, End, Wait
 from jqueue.sched.groups import Group, Groups
-from jqueue.sched.ready import ReadyHeap
-from jqueue.sched.table import JobTable
+from jqueue.sched.parts import Parts
 
 
 class Claims:
@@ -35,32 +30,24 @@ class Claims:
 
     def __init__(
         self,
-        *,
-        clock: IReactorTime,
-        wall: Callable[[], float],
-        table: JobTable,
-        edits: Edits,
-        ready: ReadyHeap,
-        locks: LockManager,
-        gates: Gates,
+        parts: Parts,
         groups: Groups,
-        registry: Registry,
+        *,
         wake_members: Callable[[Group], None],
     ) -> None:
         """Makes it.
 
-        @param wall: wall time in seconds
         @param wake_members: has those jobs of a group looked at again that wait for its locks
         """
-        self._clock = clock
-        self._wall = wall
-        self._table = table
-        self._edits = edits
-        self._ready = ready
-        self._locks = locks
-        self._gates = gates
+        self._clock = parts.clock
+        self._wall = parts.wall
+        self._table = parts.table
+        self._edits = parts.edits
+        self._ready = parts.ready
+        self._locks = parts.locks
+        self._gates = parts.gates
         self._groups = groups
-        self._registry = registry
+        self._registry = parts.registry
         self._wake_members = wake_members
         self._declared: dict[int, LockRequest] = {}
         self.retaken: list[int] = []

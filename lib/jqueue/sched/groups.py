@@ -11,20 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from jqueue.errors import GenericError
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.lifecycle import PHASE_WORK
 from jqueue.jobs.status import CANCELING
-from jqueue.locks.manager import LockManager
 from jqueue.locks.modes import LockRequest, normalise
-from jqueue.opcodes.registry import Registry
 from jqueue.sched import outcome, settling
-from jqueue.sched.edits import Edits
-from jqueue.sched.ready import ReadyHeap
-from jqueue.sched.table import JobTable
+from jqueue.sched.parts import Parts
 
 
 @dataclass(eq=False)
@@ -56,30 +52,23 @@ class Groups:
 
     def __init__(
         self,
+        parts: Parts,
         *,
-        clock: IReactorTime,
-        wall: Callable[[], float],
-        table: JobTable,
-        edits: Edits,
-        ready: ReadyHeap,
-        locks: LockManager,
-        registry: Registry,
         runs: Callable[[int], bool],
         line_up: Callable[[int], None],
     ) -> None:
         """Makes it without any group.
 
-        @param wall: wall time in seconds
         @param runs: whether a worker runs code of a job
         @param line_up: puts a job on the heap, because its callbacks are next
         """
-        self._clock = clock
-        self._wall = wall
-        self._table = table
-        self._edits = edits
-        self._ready = ready
-        self._locks = locks
-        self._registry = registry
+        self._clock = parts.clock
+        self._wall = parts.wall
+        self._table = parts.table
+        self._edits = parts.edits
+        self._ready = parts.ready
+        self._locks = parts.locks
+        self._registry = parts.registry
         self._runs = runs
         self._line_up = line_up
         self._of_job: dict[int, Group] = {}

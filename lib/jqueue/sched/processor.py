@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -17,20 +17,15 @@ from jqueue.errors import GenericError, JobLost, ShuttingDown, StoreFailed
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_WORK
 from jqueue.jobs.status import CANCELING, WAITING
-from jqueue.locks.manager import LockManager
 from jqueue.opcodes.base import OpCode
-from jqueue.opcodes.registry import Registry
 from jqueue.sched import outcome
 from jqueue.sched.claims import Claims
-from jqueue.sched.edits import Edits
 from jqueue.sched.execution import Execution
-from jqueue.sched.gates import BROKEN, GROUP, End, Gates, Wait
+from jqueue.sched.gates import BROKEN, GROUP, End, Wait
 from jqueue.sched.groups import Group, Groups, awaits_turn
-from jqueue.sched.ready import ReadyHeap
+from jqueue.sched.parts import Parts
 from jqueue.sched.runner import MakeExecution, Runner, next_opcode
 from jqueue.sched.running import Running
-from jqueue.sched.slots import Slots
-from jqueue.sched.table import JobTable
 
 _SLICE = 0.002  # seconds of work before the reactor gets to look at its sockets again
 
@@ -42,16 +37,8 @@ class Processor:
 
     def __init__(
         self,
+        parts: Parts,
         *,
-        clock: IReactorTime,
-        wall: Callable[[], float],
-        table: JobTable,
-        edits: Edits,
-        ready: ReadyHeap,
-        locks: LockManager,
-        gates: Gates,
-        registry: Registry,
-        slots: Slots,
         may_start: Callable[[], bool],
         make_execution: MakeExecution,
         released: Callable[[Execution], None],
@@ -59,87 +46,47 @@ class Processor:
     ) -> None:
         """Makes it; nothing runs before `start`.
 
-        @param wall: wall time in seconds
-        @param gates: what a job may have to wait for besides locks
+        @param may_start: whether opcodes may be started now (the disk is not full)
         @param released: told of each execution that has ended
         @param moved: see `Running`
-        @param may_start: whether opcodes may be started now (the disk is not full); if not, what runs still ends
         """
-        self._clock = clock
-        self._wall = wall
-        self._table = table
-        self._edits = edits
-        self._ready = ready
-        self._gates = gates
-        self._slots = slots
+        self._clock = parts.clock
+        self._wall = parts.wall
+        self._table = parts.table
+        self._edits = parts.edits
+        self._ready = parts.ready
+        self._gates = parts.gates
+        self._slots = parts.slots
+        self._registry = parts.registry
         self._may_start = may_start
-        self._registry = registry
         self._make_execution = make_execution
         self._released = released
         self.parked: dict[int, Wait] = {}
         self.running = Running(
-            table=table,
-            slots=slots,
-            note_idle=self._note_idle,
-            slot_freed=self.look,
-            want_slot=self._want_slot,
-            moved=moved,
+            parts, note_idle=self._note_idle, slot_freed=self.look, want_slot=self._want_slot, moved=moved
         )
         self.executions = self.running.executions
-        self.groups = self._make_groups(ready, locks, registry)
-        self.claims = self._make_claims(ready, locks, registry)
-        self._runner = self._make_runner(registry)
-        self._pump_call: IDelayedCall | None = None
-        self._running = False
-        self._ending = False
-        self._left: list[int] = []
-        self._idle_waiters: list[Deferred[None]] = []
-
-    def _make_groups(self, ready: ReadyHeap, locks: LockManager, registry: Registry) -> Groups:
-        return Groups(
-            clock=self._clock,
-            wall=self._wall,
-            table=self._table,
-            edits=self._edits,
-            ready=ready,
-            locks=locks,
-            registry=registry,
-            runs=self.executions.__contains__,
-            line_up=self._line_up,
-        )
-
-    def _make_claims(self, ready: ReadyHeap, locks: LockManager, registry: Registry) -> Claims:
-        return Claims(
-            clock=self._clock,
-            wall=self._wall,
-            table=self._table,
-            edits=self._edits,
-            ready=ready,
-            locks=locks,
-            gates=self._gates,
-            groups=self.groups,
-            registry=registry,
-            wake_members=self._wake_members,
-        )
-
-    def _make_runner(self, registry: Registry) -> Runner:
-        return Runner(
-            wall=self._wall,
-            table=self._table,
-            edits=self._edits,
-            groups=self.groups,
-            registry=registry,
-            make_execution=self._make_execution,
+        self.groups = Groups(parts, runs=self.executions.__contains__, line_up=self._line_up)
+        self.claims = Claims(parts, self.groups, wake_members=self._wake_members)
+        self._runner = Runner(
+            parts,
+            self.groups,
+            make_execution=make_execution,
             declared=self.claims.declared,
             code_ended=self.running.free_slot,
             replaced=self._replaced,
         )
+        self._pump_call: IDelayedCall | None = None
+        self._starts_opcodes = False
+        self._starts_callbacks = False
+        self._left: list[int] = []
+        self._idle_waiters: list[Deferred[None]] = []
 
     # From outside
 
     def start(self) -> None:
         """Starts opcodes from now on."""
-        self._running = True
+        self._starts_opcodes = True
         left, self._left = self._left, []
         for job_id in left:
             self._line_up(job_id)
@@ -150,13 +97,13 @@ class Processor:
 
         @param callbacks_too: start nothing at all
         """
-        self._ending = not callbacks_too
-        self._running = False
+        self._starts_callbacks = not callbacks_too
+        self._starts_opcodes = False
         self.look()
 
     def busy(self) -> bool:
         """Whether code runs, or will although no opcode is started any more: commits and undos that are due."""
-        may_end = self._ending and self._may_start()
+        may_end = self._starts_callbacks and self._may_start()
         return bool(self.executions) or (may_end and bool(set(self.groups.due()) - self.parked.keys()))
 
     def when_idle(self) -> Deferred[None]:
@@ -252,10 +199,10 @@ class Processor:
 
     def _pump(self) -> None:
         self._pump_call = None
-        if (self._running or self._ending) and not self._may_start():
+        if self._is_started() and not self._may_start():
             self._end_what_runs()
         deadline = self._clock.seconds() + _SLICE
-        while (self._running or self._ending) and self._slots.free > 0 and self._ready and self._may_start():
+        while self._is_started() and self._slots.free > 0 and self._ready and self._may_start():
             if self._clock.seconds() > deadline:
                 self.look()
                 return
@@ -264,10 +211,13 @@ class Processor:
             execution = self.executions.get(job_id)
             if job is not None and execution is not None:
                 self.running.go_on(execution, job)
-            elif job is not None and not self._running and job.phase == PHASE_WORK:
+            elif job is not None and not self._starts_opcodes and job.phase == PHASE_WORK:
                 self._left.append(job_id)
             elif job is not None:
                 self._consider(job, rank)
+
+    def _is_started(self) -> bool:
+        return self._starts_opcodes or self._starts_callbacks
 
     def _end_what_runs(self) -> None:
         """Goes on with code that waits for its slot, and undoes, which may make room; all else stays in the heap."""
@@ -369,9 +319,9 @@ class Processor:
         self.claims.note_idle(job_id, self.running.works)
 
     def _want_slot(self, job: _QueuedJob) -> bool:
-        if self._running:
+        if self._starts_opcodes:
             self.enqueue(job.id, job.CalcPriority())
-        return self._running
+        return self._starts_opcodes
 
     def _replaced(self, execution: Execution, following: Execution) -> None:
         self._released(execution)

@@ -34,6 +34,7 @@ from jqueue.sched.execution import Execution
 from jqueue.sched.gates import Gates
 from jqueue.sched.host import Host
 from jqueue.sched.outside import Outside, archived_status, job_in, lost
+from jqueue.sched.parts import Parts
 from jqueue.sched.processor import Processor
 from jqueue.sched.queries import Queries
 from jqueue.sched.ready import ReadyHeap
@@ -122,15 +123,17 @@ class JobQueue:
 
     def _make_processor(self) -> Processor:
         return Processor(
-            clock=self._outside.clock,
-            wall=self._outside.wall,
-            table=self.table,
-            edits=self.edits,
-            ready=self.ready,
-            locks=self.locks,
-            gates=self.gates,
-            registry=self.registry,
-            slots=self._slots,
+            Parts(
+                clock=self._outside.clock,
+                wall=self._outside.wall,
+                table=self.table,
+                edits=self.edits,
+                ready=self.ready,
+                locks=self.locks,
+                gates=self.gates,
+                slots=self._slots,
+                registry=self.registry,
+            ),
             may_start=lambda: not self._outside.journal.full,
             make_execution=self._make_execution,
             released=self._released,

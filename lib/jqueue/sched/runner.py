@@ -13,12 +13,10 @@ from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING, PHASE_PREPAR
 from jqueue.jobs.opcode import Outcome
 from jqueue.opcodes.base import OpCode
 from jqueue.opcodes.lockspec import LockSet
-from jqueue.opcodes.registry import Registry
 from jqueue.sched import outcome
-from jqueue.sched.edits import Edits
 from jqueue.sched.execution import Execution
 from jqueue.sched.groups import Groups, awaits_turn
-from jqueue.sched.table import JobTable
+from jqueue.sched.parts import Parts
 from jqueue.workers.control import SHUTDOWN
 
 MakeExecution = Callable[[_QueuedJob, OpCode, int], Execution]
@@ -29,12 +27,9 @@ class Runner:
 
     def __init__(
         self,
-        *,
-        wall: Callable[[], float],
-        table: JobTable,
-        edits: Edits,
+        parts: Parts,
         groups: Groups,
-        registry: Registry,
+        *,
         make_execution: MakeExecution,
         declared: Callable[[Execution], LockSet | None],
         code_ended: Callable[[Execution], None],
@@ -42,16 +37,15 @@ class Runner:
     ) -> None:
         """Makes it.
 
-        @param wall: wall time in seconds
         @param declared: see `Claims`
         @param code_ended: told that an execution needs no worker any more, though its end is not recorded yet
         @param replaced: told, for the callbacks of several opcodes, that the first execution is followed by the second
         """
-        self._wall = wall
-        self._table = table
-        self._edits = edits
+        self._wall = parts.wall
+        self._table = parts.table
+        self._edits = parts.edits
         self._groups = groups
-        self._registry = registry
+        self._registry = parts.registry
         self._make_execution = make_execution
         self._declared = declared
         self._code_ended = code_ended

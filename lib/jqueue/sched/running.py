@@ -12,8 +12,7 @@ from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.lifecycle import PHASE_PREPARING, PHASE_WORK
 from jqueue.jobs.status import CANCELING, RUNNING
 from jqueue.sched.execution import Execution
-from jqueue.sched.slots import Slots
-from jqueue.sched.table import JobTable
+from jqueue.sched.parts import Parts
 from jqueue.workers.control import CANCEL
 
 
@@ -22,9 +21,8 @@ class Running:
 
     def __init__(
         self,
+        parts: Parts,
         *,
-        table: JobTable,
-        slots: Slots,
         note_idle: Callable[[int], None],
         slot_freed: Callable[[], None],
         want_slot: Callable[[_QueuedJob], bool],
@@ -38,8 +36,8 @@ class Running:
         @param moved: told of each job whose code stops at a pause point, goes on from there, or has converged; and
             whether it is the last
         """
-        self._table = table
-        self._slots = slots
+        self._table = parts.table
+        self._slots = parts.slots
         self._note_idle = note_idle
         self._slot_freed = slot_freed
         self._want_slot = want_slot

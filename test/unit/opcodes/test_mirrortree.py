@@ -41,7 +41,14 @@ def test_it_converges_and_can_be_cancelled_and_run_again() -> None:
 def test_the_source_is_shared_and_the_target_and_the_link_are_exclusive(rig: Rig) -> None:
     top = os.path.realpath(rig.top)
     assert rig.op().all_locks() == {"file": {f"{top}/source": "shared", f"{top}/target": "exclusive"}}
-    assert rig.op(link=str(rig.top / "link")).all_locks()["file"][f"{top}/link"] == "exclusive"
+    assert rig.op(link=str(rig.top / "link")).all_locks()["file"][f"{top}/link.jqueue-link"] == "exclusive"
+
+
+def test_a_link_that_leads_to_the_source_does_not_keep_its_readers_out(rig: Rig) -> None:
+    link = rig.top / "link"
+    link.symlink_to(rig.top / "source")
+    locks = rig.op(link=str(link)).all_locks()["file"]
+    assert locks[os.path.realpath(rig.top / "source")] == "shared"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jqueue.jobs.status import FINALIZED
+from jqueue.sched.again import again
 from jqueue.sched.lifecycles import Lifecycles
 
 from .rig import Rig, locked, op
@@ -425,6 +426,30 @@ def test_another_priority_does_not_take_the_turn_from_a_job_that_is_to_be_undone
     rig.finish()
     assert [rig.status(n) for n in ids] == ["canceled", "error"]
     assert rig.idle()
+
+
+def test_who_falls_with_the_group_says_because_of_whom() -> None:
+    rig = Rig(size=3)
+    failed, runs, waits = group(rig, op(fails=["exec"]), op("OP_STUBBORN"), op())
+    rig.settle()
+    rig.step(2)
+    rig.finish()
+    assert [rig.result(n) for n in (runs, waits)] == [f"Job {failed} of its group failed"] * 2
+    first, second = group(rig, op(), op(), auto_finalize=False)
+    rig.finish()
+    cancel(rig, first)
+    assert rig.result(first) == "Job canceled by request"
+    assert rig.result(second) == f"Job {first} of its group was canceled"
+
+
+def test_what_was_undone_is_done_again_by_a_retry() -> None:
+    rig = Rig()
+    job_id = rig.submit(deferred(UNDO, op("OP_UNDO", fails=["prepare"])))[0]
+    rig.finish()
+    finalize(rig, job_id)
+    rig.finish()
+    description = again(rig.job(job_id), everything=False)
+    assert (len(description["ops"]), description["auto_finalize"]) == (2, False)
 
 
 def test_auto_dismiss_counts_for_each_job_by_itself() -> None:

@@ -310,6 +310,20 @@ def test_no_limit_stays_no_limit_when_the_job_runs_again(qmp: Qmp) -> None:
     assert after.queue.processor.executions[job_id].control.speed == 0
 
 
+def test_a_soft_cancel_comes_too_late_for_code_that_was_told_to_complete(qmp: Qmp) -> None:
+    job_id = qmp.rig.submit_one(op("OP_CONVERGE"))
+    qmp.rig.step()
+    assert qmp.info()["status"] == "ready"
+    assert qmp.verb("complete") is None
+    assert qmp.rig.queue.processor.executions[job_id].control.told == "complete"
+    done, text = qmp.rig.now(qmp.rig.queue.cancel(job_id, False, True))
+    assert (done, "is being completed already" in text) == (False, True)
+    assert qmp.verb("soft cancel") is None
+    assert qmp.rig.job(job_id).completion == "complete"
+    qmp.rig.finish()
+    assert (qmp.rig.status(job_id), qmp.rig.result(job_id)) == ("success", "complete")
+
+
 def test_a_failure_is_told_with_its_error(qmp: Qmp) -> None:
     qmp.rig.submit_one(op(fails=["exec"]))
     qmp.rig.finish()

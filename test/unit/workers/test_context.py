@@ -466,3 +466,12 @@ def test_a_command_is_not_started_by_code_that_is_to_stop(scene: Scene) -> None:
     with pytest.raises(JobCanceled):
         scene.ctx.command(["/bin/true"])
     assert not scene.ctx.ran_command
+
+
+def test_what_was_told_too_soon_before_the_code_is_ready_is_told_then(scene: Scene) -> None:
+    scene.ctx.progress(9, 10, "copying")
+    scene.ctx.progress(10, 10, "copying")
+    scene.ctx.progress(10, 10, "in step")
+    scene.control.complete("complete")
+    assert scene.ctx.ready() == "complete"
+    assert scene.desk.progress[-1] == (10, 10, "in step")
