@@ -29,7 +29,7 @@ _FITTING = {
 }
 """By lifecycle state: what a client that has looked may ask for."""
 _ANY = ("Complete", "Finalize", "Pause", "Resume", "SetSpeed", "Cancel", "Leave")
-_SUBMISSIONS = 4
+_SUBMISSIONS = 3
 """How many in one life of the daemon."""
 _SPEEDS = (0, 2**20, 2**30)
 _TAKES = (0.0, 0.0, 0.01, 0.03, 0.1)
@@ -154,7 +154,7 @@ class Client:
             "takes": self._chance.choice(_TAKES),
             "fails": self._chance.choices(([], ["exec"], ["prepare"]), (18, 1, 1))[0],
             "retries": self._chance.choice((None, None, {"attempts": 2})),
-            "locks": {"resource": {f"lock{place}{self._chance.randrange(3)}": "exclusive"}},
+            "locks": {"resource": {f"lock{place}{self._chance.randrange(6)}": "exclusive"}},
         }
 
     def _ask(self, call: Callable[..., Any]) -> None:
@@ -192,15 +192,19 @@ def _spans(submission: Submission, notes: list[str]) -> Iterator[tuple[str, int,
     split = enumerate(line.split(" ", 1) for line in notes)
     places = [(place, who, what) for place, (who, what) in split if who in ops]
     if submission.deferred and places:
-        for lock in {lock for op in ops.values() for lock in op["locks"]["resource"]}:
-            yield lock, places[0][0], places[-1][0], submission.name
+        for life, job in zip(submission.lives, submission.jobs, strict=True):
+            own = [place for place, who, _ in places if who.partition(".")[0] == str(life.job_id)]
+            # One that is dismissed at once, before the others have ended, is forgotten with its locks.
+            last = max(own, default=0) if job["auto_dismiss"] else places[-1][0]
+            for lock in {lock for op in life.ops for lock in op["locks"]["resource"]}:
+                yield lock, places[0][0], last, submission.name
         return
     for who, op in ops.items():
-        own = [(place, what) for place, each, what in places if each == who]
-        begins = [place for place, what in own if what == "exec"]
+        noted = [(place, what) for place, each, what in places if each == who]
+        begins = [place for place, what in noted if what == "exec"]
         for begin in begins:
             following = next((place for place in begins if place > begin), len(notes))
-            last = max(place for place, _ in own if place < following)
+            last = max(place for place, _ in noted if place < following)
             yield next(iter(op["locks"]["resource"])), begin, last, who
 
 

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jqueue.errors import JobLost
+from jqueue.errors import JobLost, ShuttingDown
 from jqueue.jobs import packing
 from jqueue.jobs.job import _QueuedJob
 from jqueue.sched.table import JobTable
@@ -25,6 +25,11 @@ T = TypeVar("T")
 
 Change = Callable[[_QueuedJob], T]
 """Changes the copy of a job that it is given, and says something about it."""
+
+
+def unless_stopping(failure: Failure) -> Failure | None:
+    """Takes it for no failure that the daemon stops and records nothing more: the next start finds out what is due."""
+    return None if failure.check(ShuttingDown) else failure
 
 
 class Journal(Protocol):

@@ -20,6 +20,7 @@ from jqueue.jobs.lifecycle import PHASE_WORK
 from jqueue.jobs.status import CANCELING
 from jqueue.locks.modes import LockRequest, normalise
 from jqueue.sched import outcome, settling
+from jqueue.sched.edits import unless_stopping
 from jqueue.sched.parts import Parts
 
 
@@ -109,12 +110,12 @@ class Groups:
     # What they need before they begin
 
     def wanted(self, group: Group) -> LockRequest:
-        """Unites the locks of all opcodes of all jobs of a group.
+        """Unites the locks of all opcodes of all jobs of a group; after a crash those of jobs that have ended as well.
 
         @raise GenericError: an opcode is of no known kind any more
         """
         union = LockRequest()
-        for job in self.unfinished(group):
+        for job in filter(None, map(self._table.get, group.members)):
             own = LockRequest()
             for opcode in self._opcodes(job):
                 own = own.union(normalise(opcode.all_locks()))
@@ -161,7 +162,7 @@ class Groups:
         if not ids:
             self.let_go(group)
         elif self.has_failed(group) or not any(isinstance(self._table.unfinished[one], bytes) for one in ids):
-            self.settle(group).addErrback(
+            self.settle(group).addErrback(unless_stopping).addErrback(
                 lambda failure: self._log.error(
                     "What is due for the group of job {id} could not be recorded: {problem}",
                     id=group.owner,

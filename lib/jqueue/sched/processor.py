@@ -166,7 +166,7 @@ class Processor:
             self._leave_line(after.id)
         elif after.id in self.parked and after.CalcStatus() == CANCELING:
             # It was parked for the locks that it had declared while the cancel was on its way to the disk.
-            self._end(after.id, None)
+            self._runner.end(after.id, None)
         elif before.CalcPriority() != after.CalcPriority():
             self.claims.rerank(after)
             if was_in_line:
@@ -236,12 +236,12 @@ class Processor:
             opcode = self._registry.restore(job.ops[index].input, f"ops[{index}]")
             wait = self._wait_for_gates(job, opcode) or self.claims.ask(job, opcode, rank)
         except GenericError as problem:
-            self._end(job.id, problem)
+            self._runner.end(job.id, problem)
             return
         if isinstance(wait, Wait):
             self._park(job, wait)
         elif isinstance(wait, End):
-            self._end(wait.job_id or job.id, wait.problem)
+            self._runner.end(wait.job_id or job.id, wait.problem)
             if wait.job_id not in (None, job.id):
                 self._park(job, Wait(GROUP, f"job {wait.job_id} of its group cannot run", self._clock.seconds()))
         else:
@@ -262,23 +262,7 @@ class Processor:
     def _park(self, job: _QueuedJob, wait: Wait) -> None:
         self.parked[job.id] = wait
         if wait.shown and job.phase == PHASE_WORK and job.CalcStatus() != WAITING:
-            self._edits.edit(job.id, lambda draft: outcome.mark_waiting(draft, self._wall())).addErrback(
-                self._edit_failed, job.id
-            )
-
-    def _end(self, job_id: int, problem: GenericError | None) -> None:
-        """Ends a job that cannot run: cancelled without a problem, else in error."""
-
-        def change(draft: _QueuedJob) -> None:
-            if problem is not None:
-                outcome.fail(draft, problem, self._wall())
-            elif not draft.final:
-                outcome.cancel(draft, self._wall(), code_runs=False)
-
-        self._edits.edit(job_id, change).addErrback(self._edit_failed, job_id)
-
-    def _edit_failed(self, failure: object, job_id: int) -> None:
-        self._log.error("Job {job_id} could not be changed: {failure}", job_id=job_id, failure=failure)
+            self._runner.wait(job.id)
 
     # Running it
 
@@ -287,7 +271,7 @@ class Processor:
             execution = self._make_execution(job, opcode, index)
         except Exception as problem:  # an author's mistake in what the opcode says of itself
             self.claims.release(job.id)
-            self._end(job.id, outcome.as_generic(problem))
+            self._runner.end(job.id, outcome.as_generic(problem))
             return
         self.running.add(execution)
         if job.deferred:

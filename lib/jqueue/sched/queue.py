@@ -29,7 +29,7 @@ from jqueue.sched.again import again
 from jqueue.sched.archiving import Archiving
 from jqueue.sched.checking import Checker
 from jqueue.sched.condition import condition
-from jqueue.sched.edits import Edits
+from jqueue.sched.edits import Edits, unless_stopping
 from jqueue.sched.execution import Execution
 from jqueue.sched.gates import Gates
 from jqueue.sched.host import Host
@@ -194,7 +194,8 @@ class JobQueue:
             self.gates.finished(after.id)
             self.logs.forget(after.id)
             if after.auto_dismiss:
-                self.archiving.archive([after.id]).addErrback(self._log_failure, "archive a job by itself")
+                archived = self.archiving.archive([after.id]).addErrback(unless_stopping)
+                archived.addErrback(self._log_failure, "archive a job by itself")
 
     def _moved(self, job: _QueuedJob, converged: bool) -> None:
         self.lifecycle_events.moved(job, converged)

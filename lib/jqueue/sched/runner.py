@@ -1,11 +1,16 @@
 """Runs the code of one job's turn in a worker, and records what comes of it: an opcode, or the callbacks of a job.
 
+What comes of a turn that a job cannot take is recorded here too.
+
 Which job has its turn is decided by `jqueue.sched.processor`; what a record says, in `jqueue.sched.outcome`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jqueue.errors import GenericError
 from jqueue.jobs.job import _QueuedJob
@@ -14,6 +19,7 @@ from jqueue.jobs.opcode import Outcome
 from jqueue.opcodes.base import OpCode
 from jqueue.opcodes.lockspec import LockSet
 from jqueue.sched import outcome
+from jqueue.sched.edits import unless_stopping
 from jqueue.sched.execution import Execution
 from jqueue.sched.groups import Groups, awaits_turn
 from jqueue.sched.parts import Parts
@@ -24,6 +30,8 @@ MakeExecution = Callable[[_QueuedJob, OpCode, int], Execution]
 
 class Runner:
     """Runs what a job's turn is."""
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -50,6 +58,29 @@ class Runner:
         self._declared = declared
         self._code_ended = code_ended
         self._replaced = replaced
+
+    # What cannot run
+
+    def wait(self, job_id: int) -> None:
+        """Records that a job waits for something."""
+        self._edit_aside(job_id, lambda draft: outcome.mark_waiting(draft, self._wall()))
+
+    def end(self, job_id: int, problem: GenericError | None) -> None:
+        """Ends a job that cannot run: cancelled without a problem, else in error."""
+
+        def change(draft: _QueuedJob) -> None:
+            if problem is not None:
+                outcome.fail(draft, problem, self._wall())
+            elif not draft.final:
+                outcome.cancel(draft, self._wall(), code_runs=False)
+
+        self._edit_aside(job_id, change)
+
+    def _edit_aside(self, job_id: int, change: Callable[[_QueuedJob], object]) -> None:
+        def failed(failure: Failure) -> None:
+            self._log.error("Job {job_id} could not be changed: {failure}", job_id=job_id, failure=failure)
+
+        self._edits.edit(job_id, change).addErrback(unless_stopping).addErrback(failed)
 
     # One opcode
 

@@ -99,7 +99,7 @@ class Running:
                 self._line_up(execution, job)
                 return True
             self._unpark(execution)  # to be ready it needs no slot
-        self.complete(job_id)
+        self.complete(job_id)  # paused, it has lost its place in the line, also if its code has not noticed
         return True
 
     def complete(self, job_id: int) -> bool:

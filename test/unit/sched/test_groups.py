@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jqueue.jobs.status import FINALIZED
+from jqueue.sched import snapshot
 from jqueue.sched.again import again
 from jqueue.sched.lifecycles import Lifecycles
 
@@ -522,11 +523,18 @@ def at_every_record(build: Callable[[Rig], list[int]]) -> list[Rig]:
     return found
 
 
+@pytest.mark.parametrize("source", ["journal", "checkpoint"])
 @pytest.mark.parametrize("build", SCENES)
-def test_behind_every_record_of_a_group_a_crash_leaves_all_or_none(build: Callable[[Rig], list[int]]) -> None:
+def test_behind_every_record_of_a_group_a_crash_leaves_all_or_none(
+    build: Callable[[Rig], list[int]], source: str
+) -> None:
     ids: Any = None
     for crashed in at_every_record(build):
         rig = crashed.crash()
+        if source == "checkpoint":
+            queue = rig.queue
+            chunks = list(snapshot.chunks(queue.table, queue.requests, (), queue.submission.last_id))
+            rig = rig.crash(chunks, rig.journal.next_sequence)
         ids = sorted(rig.queue.table)
         run(rig, ids)
         ended = [rig.status(n) for n in ids]
@@ -549,6 +557,20 @@ def test_a_pending_group_is_pending_again_under_its_locks() -> None:
     finalize(after, ids[1])
     after.finish()
     assert [after.status(n) for n in (*ids, waiting)] == ["success"] * 3
+
+
+def test_a_group_keeps_the_locks_of_those_that_have_ended_over_a_crash() -> None:
+    rig = Rig(size=5)
+    first, second = group(rig, locked("a", op_id="OP_UNDO"), locked("b", op_id="OP_UNDO"))
+    rig.settle()
+    while rig.status(second) != "success":
+        rig.step()
+    other = rig.submit_one(locked("b", priority=-10))
+    after = rig.crash()
+    assert (states(after, first, second), after.waits_for(other)) == (["pending", "concluded"], "lock")
+    after.finish()
+    assert [after.status(n) for n in (first, other)] == ["success"] * 2
+    assert after.idle()
 
 
 def test_a_decision_is_carried_out_after_a_crash_before_anybody_else_gets_its_locks() -> None:

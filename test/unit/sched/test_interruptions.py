@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.logger import LogLevel, capturedLogs
 
+from jqueue.errors import ShuttingDown
 from jqueue.sched.gates import PAUSE
 from jqueue.workers.control import SHUTDOWN
 
@@ -93,6 +95,21 @@ def test_what_paused_the_code_does_not_pause_its_undoing_nor_its_commit(fails: l
     rig.finish()
     assert rig.ran_by(job_id)[-1] == ended
     assert rig.running() == []
+
+
+def test_a_completion_outlives_a_pause_that_the_code_has_not_noticed() -> None:
+    rig = Rig(size=1)
+    job_id = rig.submit_one(op("OP_CONVERGE"))
+    rig.finish()
+    other = rig.submit_one(op())
+    assert rig.now(rig.queue.complete(job_id))[0]
+    assert rig.now(rig.queue.pause(job_id))[0]
+    rig.step(1)
+    assert rig.status(other) == "success"
+    assert not rig.queue.processor.executions[job_id].parked
+    assert rig.now(rig.queue.resume(job_id))[0]
+    rig.finish()
+    assert (rig.status(job_id), rig.result(job_id)) == ("success", "complete")
 
 
 def test_a_job_between_two_opcodes_is_canceled_at_once() -> None:
@@ -301,6 +318,19 @@ def test_a_stop_while_the_start_is_recorded_does_not_run_the_code() -> None:
     stop(rig, everything=True)
     rig.finish()
     assert (rig.status(1), rig.ran_by(1)) == ("error", ["declare"])
+
+
+@pytest.mark.parametrize("options", [{"auto_dismiss": True}, {"group": True}])
+def test_what_is_due_when_nothing_is_recorded_any_more_is_no_failure(options: dict[str, Any]) -> None:
+    """The next start finds it."""
+    rig = Rig()
+    job_id = rig.now(rig.queue.submit([[op(fails=["exec"])], [op()]], options, uid=0, admin=True))[0]
+    rig.workers.perform()
+    with capturedLogs() as events:
+        rig.journal._refusal = ShuttingDown()
+        rig.settle()
+    assert [event for event in events if event["log_level"] >= LogLevel.warn] == []
+    assert (job_id in rig.queue.table, rig.running()) == (True, [2])
 
 
 def test_a_journal_that_breaks_stops_the_processor() -> None:
