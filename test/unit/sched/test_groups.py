@@ -519,6 +519,7 @@ def at_every_record(build: Callable[[Rig], list[int]]) -> list[Rig]:
     for count in range(first + 1, len(records) + 1):
         crashed = Rig(size=2, disk=rig.disk, start=False)
         crashed.journal.records = records[:count]
+        crashed.journal.open(records[count - 1][0] + 1)
         found.append(crashed)
     return found
 
@@ -534,7 +535,7 @@ def test_behind_every_record_of_a_group_a_crash_leaves_all_or_none(
         if source == "checkpoint":
             queue = rig.queue
             chunks = list(snapshot.chunks(queue.table, queue.requests, (), queue.submission.last_id))
-            rig = rig.crash(chunks, rig.journal.next_sequence)
+            rig = rig.crash(chunks, rig.journal.next_sequence - 1)
         ids = sorted(rig.queue.table)
         run(rig, ids)
         ended = [rig.status(n) for n in ids]
