@@ -151,6 +151,7 @@ class Queue:
     archive_after: float = _setting(_duration, "6h", "how long a finished job stays in the queue before it is archived")
     age_step: int = _setting(_count, 1000, "how many later submissions one step of priority is worth")
     max_ops_per_job: int = _setting(_count, 1000, "opcodes that one job may have")
+    max_jobs_per_group: int = _setting(_count, 1000, "jobs that one group may have")
     max_job_size: int = _setting(_size, "4MiB", "largest job description")
 
 

@@ -14,6 +14,7 @@ from jqueue.client.findings import DAMAGED, NEXT_START, OK, Finding, jobs_text
 from jqueue.errors import StateError
 from jqueue.jobs import packing, status
 from jqueue.jobs.job import _QueuedJob
+from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING, PHASE_PREPARING, PHASE_WORK
 from jqueue.sched.snapshot import Recovered
 from jqueue.store.archive import archived_job_file, job_id_of, parse_state
 from jqueue.store.statedir import JOBS_PER_ARCHIVE_DIRECTORY, StateDirectory
@@ -109,10 +110,20 @@ def _leaving(state: StateDirectory, known: Recovered, running: bool) -> Iterator
     removed = {job_id for job_id in known.forgotten if state.job_file(job_id).exists()}
     if removed:
         yield _behind(running, f"{jobs_text(removed)}: the rest of the files is removed")
-    interrupted = [job_id for job_id, job in known.jobs.items() if status_of(job) in (status.RUNNING, status.CANCELING)]
-    if interrupted and not running:
+    begun = {
+        job_id: _phase_of(job_id, job)
+        for job_id, job in known.jobs.items()
+        if status_of(job) in (status.RUNNING, status.CANCELING) and not running
+    }
+    interrupted = [job_id for job_id, phase in begun.items() if phase == PHASE_WORK]
+    if interrupted:
         text = f"{jobs_text(interrupted)}: ran when the daemon ended; queued again if restartable, else error"
         yield Finding(NEXT_START, "jobs", text)
+    decided = [
+        job_id for job_id, phase in begun.items() if phase in (PHASE_PREPARING, PHASE_COMMITTING, PHASE_ABORTING)
+    ]
+    if decided:
+        yield Finding(NEXT_START, "jobs", f"{jobs_text(decided)}: being committed or undone, which goes on")
 
 
 def log_findings(state: StateDirectory, running: bool) -> Iterator[Finding]:
@@ -176,6 +187,10 @@ def _statuses(known: Recovered) -> Iterable[tuple[int, str]]:
 def status_of(job: bytes | _QueuedJob) -> str:
     """Gives the status of a job, packed or not."""
     return packing.peek(job).status if isinstance(job, bytes) else job.CalcStatus()
+
+
+def _phase_of(job_id: int, job: bytes | _QueuedJob) -> str:
+    return (packing.unpack(None, job_id, job) if isinstance(job, bytes) else job).phase
 
 
 def _count(known: Recovered) -> int:

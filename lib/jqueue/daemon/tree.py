@@ -156,6 +156,7 @@ class Tree:
             mailbox=self.mailbox,
             command_user=self.config.command.run_as,
             kill_after=self.config.command.kill_after,
+            converges=execution.opcode.converges(),
         )
 
     def _disk_full(self, full: bool) -> None:

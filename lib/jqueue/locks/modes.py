@@ -15,7 +15,7 @@ yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from jqueue.opcodes import lockspec
@@ -128,10 +128,11 @@ class LockRequest(Mapping[Key, Mode]):
             merged[key] = stronger(merged[key], mode) if key in merged else mode
         return LockRequest(merged)
 
-    def beside(self, other: LockRequest) -> LockRequest:
-        """What an owner needs whose parts hold this and the other request at the same time: counts are added."""
-        merged = dict(self._modes)
-        for key, mode in other.items():
+    @classmethod
+    def side_by_side(cls, requests: Iterable[LockRequest]) -> LockRequest:
+        """What an owner needs whose parts hold all these requests at the same time: counts are added."""
+        merged: dict[Key, Mode] = {}
+        for key, mode in (each for request in requests for each in request.items()):
             own = merged.get(key)
             if own is None:
                 merged[key] = mode
@@ -139,7 +140,7 @@ class LockRequest(Mapping[Key, Mode]):
                 merged[key] = own + mode
             else:
                 merged[key] = stronger(own, mode)
-        return LockRequest(merged)
+        return cls(merged)
 
     def with_levels(self) -> dict[Key, Mode]:
         """The request with the locks of the levels themselves, each before the names of its level.

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from jqueue.errors import OpPrereqError
+from twisted.internet.defer import Deferred
+
+from jqueue.errors import GenericError, OpPrereqError
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.status import SUCCESS
+
+
+async def retry(
+    job_id: int,
+    everything: bool,
+    load: Callable[[int], Coroutine[Deferred[Any], Any, _QueuedJob]],
+    submit: Callable[[list[object], dict[str, object]], Deferred[list[int | GenericError | None]]],
+) -> int:
+    """Submits what a job has not achieved; a member of a group takes all of the group along, as a group.
+
+    @param everything: also the opcodes that were successful
+    @param load: gives a job, wherever it is
+    @param submit: takes descriptions and options
+    @return: the id of the job that stands for it
+    @raise OpPrereqError: there is nothing to do, or a job has not ended
+    @raise JobLost: a job is nowhere
+    """
+    job = await load(job_id)
+    first, last = job.members or (job_id, job_id)
+    described: list[object] = [again(await load(member), everything) for member in range(first, last + 1)]
+    new_ids = await submit(described, {"group": job.group} if job.members else {})
+    new_id = new_ids[job_id - first]
+    assert isinstance(new_id, int), "whoever submits a single job, or a group, is refused by raising"
+    return new_id
 
 
 def again(job: _QueuedJob, everything: bool) -> dict[str, Any]:

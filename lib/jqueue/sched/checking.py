@@ -16,7 +16,7 @@ from jqueue.errors import OpPrereqError, ParameterError
 from jqueue.jobs.description import check_name
 from jqueue.jobs.status import SUBMITTABLE_PRIORITIES
 from jqueue.locks.manager import LockManager
-from jqueue.locks.modes import LockRequest, key_text, normalise
+from jqueue.locks.modes import ALL, LockRequest, key_text, normalise
 from jqueue.opcodes.base import OpCode
 from jqueue.opcodes.registry import Registry
 
@@ -93,6 +93,11 @@ class Checker:
         """
         if not jobs:
             raise OpPrereqError("jobs: at least one job is needed, the list is empty")
+        if options.get("group") and len(jobs) > self._limits.max_jobs_per_group:
+            raise OpPrereqError(
+                f"jobs: a group may have {self._limits.max_jobs_per_group} jobs, this one has {len(jobs)};"
+                " split it up, or raise queue.max_jobs_per_group in the configuration"
+            )
         checked = []
         for index, job in enumerate(jobs):
             path = "" if len(jobs) == 1 else f"jobs[{index}]."
@@ -109,8 +114,10 @@ class Checker:
             refusal = together.acquire(index, job.locks(), index)
             if refusal is not None:
                 other = f"jobs[{refusal.holders[0]}]" if refusal.holders else "another job"
+                level, name = refusal.lock
+                lock = f"locks of the level {level}" if name == ALL else f"the lock {key_text(refusal.lock)}"
                 raise OpPrereqError(
-                    f"jobs[{index}]: it needs the lock {key_text(refusal.lock)} ({refusal.mode}), and so does {other}"
+                    f"jobs[{index}]: it needs {lock}, and so does {other}"
                     " of its group, whose jobs run side by side; make them one job, or submit them without a group"
                 )
             yield

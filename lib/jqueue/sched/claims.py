@@ -81,16 +81,16 @@ class Claims:
         has_begun = self._groups.has_begun(group)
         if not has_begun and self._groups.has_failed(group):
             return Wait(GROUP, "its group ends, because another job of it has failed", self._clock.seconds())
-        group.asker = job.id
         gate = None if has_begun else self._wait_for_dependencies(group)
-        if gate is not None:
-            return gate
-        refusal = self._locks.acquire(group.owner, self._groups.wanted(group), self._groups.rank(group))
-        if refusal is not None:
-            return Wait(LOCK, str(refusal), self._clock.seconds())
-        group.opened, group.asker = True, None
-        self._wake_members(group)
-        return None
+        if gate is None:
+            refusal = self._locks.acquire(group.owner, self._groups.wanted(group), self._groups.rank(group))
+            gate = None if refusal is None else Wait(LOCK, str(refusal), self._clock.seconds())
+        # Not before: who cannot even ask, because an opcode is not known any more, must not keep others from it.
+        group.asker = None if gate is None else job.id
+        if gate is None:
+            group.opened = True
+            self._wake_members(group)
+        return gate
 
     def _wait_for_dependencies(self, group: Group) -> Wait | End | None:
         for member, depends in self._groups.depends(group):

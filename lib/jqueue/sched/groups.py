@@ -114,13 +114,13 @@ class Groups:
 
         @raise GenericError: an opcode is of no known kind any more
         """
-        union = LockRequest()
-        for job in filter(None, map(self._table.get, group.members)):
-            own = LockRequest()
-            for opcode in self._opcodes(job):
-                own = own.union(normalise(opcode.all_locks()))
-            union = union.beside(own)
-        return union
+        return LockRequest.side_by_side(map(self._locks_of, filter(None, map(self._table.get, group.members))))
+
+    def _locks_of(self, job: _QueuedJob) -> LockRequest:
+        own = LockRequest()
+        for opcode in self._opcodes(job):
+            own = own.union(normalise(opcode.all_locks()))
+        return own
 
     def depends(self, group: Group) -> Iterator[tuple[int, list[Sequence[Any]]]]:
         """Gives the jobs of a group that depend on others, and on which."""

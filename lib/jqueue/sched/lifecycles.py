@@ -39,7 +39,6 @@ class Lifecycles:
         """
         self._queue = queue
         self._clock = clock
-        self._wall = wall
         self._table = queue.table
         self._executions = queue.processor.executions
         self._events = queue.lifecycle_events

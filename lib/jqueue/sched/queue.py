@@ -6,6 +6,7 @@ It puts the parts together and passes on what is published; each decision lives 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgpack
@@ -25,7 +26,7 @@ from jqueue.locks.modes import key_of
 from jqueue.opcodes.base import OpCode
 from jqueue.opcodes.registry import Registry
 from jqueue.sched import submission
-from jqueue.sched.again import again
+from jqueue.sched.again import retry
 from jqueue.sched.archiving import Archiving
 from jqueue.sched.checking import Checker
 from jqueue.sched.condition import condition
@@ -345,14 +346,9 @@ class JobQueue:
         return self._outside.drain.set(reason).addCallback(lambda _: True)
 
     def retry(self, job_id: int, everything: bool, uid: int | None) -> Deferred[int]:
-        """Submits what did not succeed of a final job, or all of it, as a new job."""
-        return self._run(self._retry(job_id, everything, uid))
-
-    async def _retry(self, job_id: int, everything: bool, uid: int | None) -> int:
-        description = again(await self._whole(job_id), everything)
-        (new_id,) = await self.submission.submit([description], {}, Origin(uid=uid, admin=True))
-        assert isinstance(new_id, int), "a single job is refused by raising"
-        return new_id
+        """Submits what did not succeed of a final job, or all of it, as a new job; of a group, all its jobs."""
+        origin = Origin(uid=uid, admin=True)
+        return self._run(retry(job_id, everything, self._whole, partial(self.submission.submit, origin=origin)))
 
     def job_log(self, job_id: int, newer_than: int, limit: int) -> Deferred[list[Entry]]:
         """Gives log entries, oldest first; see `Queries.log`."""

@@ -196,7 +196,7 @@ def _of_group(job: _QueuedJob, unfinished: Sequence[_QueuedJob]) -> tuple[str, s
     others = [other for other in unfinished if other is not job]
     match job.phase:
         case lifecycle.PHASE_WAITING:
-            working = ", ".join(str(other.id) for other in others if other.phase == lifecycle.PHASE_WORK)
+            working = ", ".join(str(other.id) for other in others if not awaits_turn(other))
             return "group", f"its work is done; job {working} of its group still has to end"
         case lifecycle.PHASE_PENDING:
             return "pending", f"its work is done and waits for you: `jqueue finalize {job.id}` makes it count"

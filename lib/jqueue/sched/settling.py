@@ -136,7 +136,10 @@ def _decide(jobs: Jobs, facts: Facts, now: float) -> None:
 
 
 def _finish(jobs: Jobs, facts: Facts, now: float) -> None:
-    newest = jobs[0]
-    ended = newest.ops[outcome.current(newest)].outcome
-    assert ended is not None, f"job {newest.id} is decided without an outcome"
-    outcome.finish(newest, ended, now)
+    """Ends the jobs from the newest on, up to one whose callbacks have to run first."""
+    for job in jobs:
+        if not _needs_no_code(job, facts):
+            return
+        ended = job.ops[outcome.current(job)].outcome
+        assert ended is not None, f"job {job.id} is decided without an outcome"
+        outcome.finish(job, ended, now)

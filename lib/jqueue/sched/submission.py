@@ -180,12 +180,12 @@ class Submission:
     def _prepare(
         self, checked: list[CheckedJob], options: Mapping[str, object], origin: Origin, request: list[Any] | None
     ) -> Generator[None, None, _Prepared]:
-        if options.get("dry_run"):
-            return _Prepared([None] * len(checked), [], b"")
         group = options.get("group")
         # Whoever drops a file gets no answer, so none of its jobs may be refused alone; nor may one of a group.
         whole = request is not None or origin.incoming is not None or bool(group)
         states, answer = self._number(checked, whole=whole, grouped=bool(group))
+        if options.get("dry_run"):
+            return _Prepared([one if isinstance(one, GenericError) else None for one in answer], [], b"")
         # The ids are taken now, so that other submissions may come in between.
         self.last_id = max([self.last_id, *(job_id for job_id, _, _ in states)])
         made = []
@@ -210,12 +210,14 @@ class Submission:
         answer: Answer = []
         earlier: list[int | None] = []
         next_id = self.last_id + 1
-        for job in checked:
+        for number, job in enumerate(checked):
             try:
                 ops = [self._with_depends(op, earlier, index, grouped) for index, op in enumerate(job.ops)]
             except OpPrereqError as problem:
-                if len(checked) == 1 or whole:
+                if len(checked) == 1:
                     raise
+                if whole:
+                    raise OpPrereqError(f"jobs[{number}].{problem.text}", problem.code) from None
                 answer.append(problem)
                 earlier.append(None)
                 continue

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from jqueue.errors import JobCanceled, ShuttingDown
+from jqueue.errors import JobCanceled, ProgrammerError, ShuttingDown
 from jqueue.jobs.storable import storable
 from jqueue.workers.command import run_command
 from jqueue.workers.control import SHUTDOWN, Control
@@ -106,12 +106,14 @@ class Context:
         mailbox: Mailbox,
         command_user: str | None = None,
         kill_after: float = 5.0,
+        converges: bool = True,
     ) -> None:
         """Makes the context.
 
         @param run_directory: tells where a command's output and exit record go; made when one runs
         @param command_user: the user commands run as; the daemon's own without one
         @param kill_after: seconds between TERM and KILL
+        @param converges: whether the opcode has said that it does
         """
         self.job_id = job_id
         self.op_index = op_index
@@ -126,6 +128,7 @@ class Context:
         self._mailbox = mailbox
         self._command_user = command_user
         self._kill_after = kill_after
+        self._converges = converges
         self._progressed_at = 0.0
         self._progress_ended = False
         self._untold: tuple[int, int, str] | None = None
@@ -219,7 +222,12 @@ class Context:
         @param descriptor: come back when that becomes readable
         @return: `COMPLETE` or `LEAVE`; None to keep up, and call again
         @raise JobCanceled: the opcode is to stop now
+        @raise ProgrammerError: it has not said that it converges
         """
+        if not self._converges:
+            raise ProgrammerError(
+                "the opcode calls ctx.ready, so its method converges must return true; its author can add it"
+            )
         if self._untold is not None:
             # It may be the last for long.
             self._mailbox.post(self._desk.progressed, *self._untold)

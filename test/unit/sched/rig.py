@@ -66,7 +66,7 @@ class Rig:
         self.mailbox = Mailbox(lambda deliver: deliver())
         self.config = Config(
             workers=Workers(size=size),
-            queue=Queue(keep_in_memory=keep, max_unfinished=limit),
+            queue=Queue(keep_in_memory=keep, max_unfinished=limit, max_jobs_per_group=50),
             locks=Locks(capacities=capacities or {"resource/tape": 3}),
         )
         registry = Registry()

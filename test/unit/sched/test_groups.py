@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.status import FINALIZED
-from jqueue.sched import snapshot
+from jqueue.sched import settling, snapshot
 from jqueue.sched.again import again
 from jqueue.sched.lifecycles import Lifecycles
 
 from .rig import Rig, locked, op
+from .scripted import OPCODES
 
 UNDO = op("OP_UNDO")
 COMMITTED = ["exec", "prepare", "commit attempt 1"]
@@ -451,6 +453,44 @@ def test_what_was_undone_is_done_again_by_a_retry() -> None:
     rig.finish()
     description = again(rig.job(job_id), everything=False)
     assert (len(description["ops"]), description["auto_finalize"]) == (2, False)
+
+
+def test_a_retry_of_a_member_submits_the_whole_group_again() -> None:
+    rig = Rig()
+    ids = rig.submit(op(), op(fails=["exec"]), group="web")
+    rig.finish()
+    new = rig.now(rig.queue.retry(ids[1], False, 7))
+    assert new == 4
+    assert [(rig.job(n).group, rig.job(n).members) for n in (3, 4)] == [("web", [3, 4])] * 2
+
+
+def test_a_group_with_an_opcode_that_nobody_knows_any_more_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    ids = group(rig, op("OP_STUBBORN"), op(), op("OP_AGAIN"))
+    rig.settle()
+    rig.step(1)
+    monkeypatch.setattr("test.unit.sched.rig.OPCODES", [cls for cls in OPCODES if cls.OP_ID != "OP_STUBBORN"])
+    after = rig.crash()
+    run(after, ids)
+    assert [after.status(n) for n in ids] == ["error", "canceled", "canceled"]
+    assert after.idle()
+
+
+def test_a_large_group_ends_in_one_pass() -> None:
+    jobs = [_QueuedJob(None, n, [op()]) for n in range(2000, 0, -1)]
+    for job in jobs:
+        job.members, job.phase = [1, 2000], "waiting"
+        job.ops[0].status, job.ops[0].outcome = "running", ["success", None]
+    looks = 0
+
+    def runs(_job_id: int) -> bool:
+        nonlocal looks
+        looks += 1
+        return False
+
+    settling.advance(jobs, settling.Facts(runs, lambda _job: False, ()), 0.0)
+    assert {job.CalcStatus() for job in jobs} == {"success"}
+    assert looks < 10 * len(jobs)
 
 
 def test_auto_dismiss_counts_for_each_job_by_itself() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
-from jqueue.errors import JobCanceled, OpExecError, OpPrereqError, ShuttingDown
+from jqueue.errors import JobCanceled, OpExecError, OpPrereqError, ProgrammerError, ShuttingDown
 from jqueue.workers.context import Context, LogLine
 from jqueue.workers.control import CANCEL, SHUTDOWN, TIMEOUT, Control
 from jqueue.workers.mailbox import Mailbox
@@ -475,3 +475,20 @@ def test_what_was_told_too_soon_before_the_code_is_ready_is_told_then(scene: Sce
     scene.control.complete("complete")
     assert scene.ctx.ready() == "complete"
     assert scene.desk.progress[-1] == (10, 10, "in step")
+
+
+def test_code_that_has_not_said_that_it_converges_cannot_be_ready() -> None:
+    ctx = Context(
+        job_id=1,
+        op_index=0,
+        attempt=1,
+        saved={},
+        dry_run=False,
+        run_directory=lambda: Path("/nonexistent"),
+        control=FakeControl(FakeTime()),
+        desk=Desk(),
+        mailbox=Mailbox(lambda deliver: deliver()),
+        converges=False,
+    )
+    with pytest.raises(ProgrammerError, match="converges"):
+        ctx.ready()

@@ -19,7 +19,8 @@ def register(subparsers: Subparsers) -> None:
         subparsers,
         "retry",
         run,
-        help="Submit failed or cancelled jobs again, from the opcode that failed; the new ids go to stdout",
+        help="Submit failed or cancelled jobs again, from the opcode that failed, and a group as a whole; the new ids"
+        " go to stdout",
         example="jqueue retry 17",
         json="a list of maps, one a job: id (the old one) new error",
     )
@@ -32,10 +33,17 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from jqueue import errors
 
     results = []
-    for job_id in select(args, terminal, ("error", "canceled")):
+    ids = select(args, terminal, ("error", "canceled"))
+    members = dict(terminal.connection().call("QueryJobs", ids, ["id", "members"])) if ids else {}
+    groups: dict[tuple[int, int], int] = {}
+    for job_id in ids:
         new, fault = None, None
+        group = tuple(members.get(job_id) or (job_id, job_id))
         try:
-            new = terminal.connection().call("RetryJob", job_id, args.all)
+            # Who belongs to a group goes again with all of it, under ids that are as far apart.
+            if group not in groups:
+                groups[group] = terminal.connection().call("RetryJob", job_id, args.all) - job_id
+            new = job_id + groups[group]
         except (errors.JobLost, errors.OpPrereqError) as error:
             fault = error.text
             terminal.warn(f"jqueue: job {job_id}: {fault}")

@@ -115,10 +115,18 @@ def test_a_bad_choice_changes_nothing(shell: Shell, words: list[str], message: s
 
 def test_retry_gives_the_new_ids(shell: Shell) -> None:
     shell.daemon.answers["RetryJob"] = lambda job_id, everything: GONE if job_id == 8 else job_id + 100
+    shell.daemon.jobs({"id": 7, "members": None}, {"id": 8, "members": None})
     result = shell("retry", "7", "8", "--all")
     assert result == (1, "107\n", "job 7 goes again as job 107\njqueue: job 8: there is no job 8\n")
     assert json.loads(shell("retry", "7", "--json").out) == [{"id": 7, "new": 107, "error": None}]
     assert calls(shell, "RetryJob") == [(7, True), (8, True), (7, False)]
+
+
+def test_a_group_is_retried_once_however_many_of_its_members_are_named(shell: Shell) -> None:
+    shell.daemon.answers["RetryJob"] = lambda job_id, everything: job_id + 100
+    shell.daemon.jobs(*({"id": job_id, "members": [5, 7]} for job_id in (5, 6, 7)), {"id": 9, "members": None})
+    assert shell("retry", "7,5", "9").out == "107\n105\n109\n"
+    assert calls(shell, "RetryJob") == [(7, False), (9, False)]
 
 
 @pytest.mark.parametrize(("word", "number"), [("low", 10), ("normal", 0), ("high", -10), ("-20", -20), ("19", 19)])
