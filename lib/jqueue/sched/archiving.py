@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jqueue.jobs.job import _QueuedJob
-from jqueue.sched.edits import Edits, Journal
+from jqueue.sched.edits import Edits, Journal, unless_stopping
 from jqueue.sched.outside import History
 from jqueue.sched.table import JobTable
 
@@ -65,6 +65,14 @@ class Archiving:
         return self._journal.append(msgpack.packb(["archive", chosen]), refusable=True).addCallbacks(
             self._archived, self._not_archived, callbackArgs=(chosen,), errbackArgs=(chosen,)
         )
+
+    def dismiss(self, job_id: int) -> None:
+        """Archives a job that was to leave by itself; if that cannot be recorded, it stays until its time is over."""
+
+        def failed(failure: Failure) -> None:
+            self._log.error("Job {job_id} could not leave by itself: {failure}", job_id=job_id, failure=failure)
+
+        self.archive([job_id]).addErrback(unless_stopping).addErrback(failed)
 
     def _archived(self, _sequence: int, chosen: list[int]) -> int:
         self._archiving.difference_update(chosen)

@@ -30,7 +30,7 @@ from jqueue.sched.again import retry
 from jqueue.sched.archiving import Archiving
 from jqueue.sched.checking import Checker
 from jqueue.sched.condition import condition
-from jqueue.sched.edits import Edits, unless_stopping
+from jqueue.sched.edits import Edits
 from jqueue.sched.execution import Execution
 from jqueue.sched.gates import Gates
 from jqueue.sched.host import Host
@@ -195,8 +195,7 @@ class JobQueue:
             self.gates.finished(after.id)
             self.logs.forget(after.id)
             if after.auto_dismiss:
-                archived = self.archiving.archive([after.id]).addErrback(unless_stopping)
-                archived.addErrback(self._log_failure, "archive a job by itself")
+                self.archiving.dismiss(after.id)
 
     def _moved(self, job: _QueuedJob, converged: bool) -> None:
         self.lifecycle_events.moved(job, converged)
