@@ -46,6 +46,8 @@ def progress(job: _QueuedJob, share: Sequence[object] | None) -> tuple[int, int]
         elif op.status in (status.RUNNING, status.CANCELING) and share is not None:
             done += _part(share)
             share = None
+        elif op.progress is not None:
+            done += _part(op.progress)
     return done, OPCODE_UNITS * max(len(job.ops), 1)
 
 

@@ -66,6 +66,7 @@ class _QueuedOpCode:
         "attempt",
         "saved",
         "held",
+        "progress",
     )
 
     def __init__(self, op: Mapping[str, Any] | HasDict) -> None:
@@ -85,6 +86,8 @@ class _QueuedOpCode:
         self.attempt: int = 0
         self.saved: dict[str, Any] | None = None
         self.held: dict[str, Any] | None = None
+        self.progress: list[int] | None = None
+        """How far it had come, done and total, if it has ended without success."""
         """The locks it runs under, by level and name, if only a look at the world could tell them."""
 
     def __repr__(self) -> str:
@@ -105,6 +108,7 @@ class _QueuedOpCode:
         new.attempt = self.attempt
         new.saved = self.saved
         new.held = self.held
+        new.progress = self.progress
         return new
 
     def add_log(self, entry: LogEntry) -> None:
@@ -133,6 +137,7 @@ class _QueuedOpCode:
         new.attempt = extra.get("attempt", 0)
         new.saved = extra.get("saved")
         new.held = extra.get("held")
+        new.progress = extra.get("progress")
         return new
 
     def Serialize(self) -> dict[str, Any]:
@@ -149,7 +154,7 @@ class _QueuedOpCode:
         }
 
     def serialize_extra(self) -> dict[str, Any]:
-        """Gives what Ganeti does not know: outcome, attempt, saved and held, where set."""
+        """Gives what Ganeti does not know: outcome, attempt, saved, held and progress, where set."""
         extra: dict[str, Any] = {}
         if self.outcome is not None:
             extra["outcome"] = self.outcome
@@ -159,4 +164,6 @@ class _QueuedOpCode:
             extra["saved"] = self.saved
         if self.held is not None:
             extra["held"] = self.held
+        if self.progress is not None:
+            extra["progress"] = self.progress
         return extra

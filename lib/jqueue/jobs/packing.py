@@ -23,7 +23,7 @@ _BIG_INT: Final = 1
 _STATUS_INDEX: Final = {name: index for index, name in enumerate(status.ALL)}
 _EXTRA_DEFAULTS: Final = tuple(EXTRA_DEFAULTS.items())
 
-_OP_DEFAULTS: Final = (None, status.PRIORITY_DEFAULT, 0, None, None, None, None, None, 0, None, None)
+_OP_DEFAULTS: Final = (None, status.PRIORITY_DEFAULT, 0, None, None, None, None, None, 0, None, None, None)
 """An opcode's packed values where they may be left out, see `_pack_op` for the order."""
 
 # In an update record an attribute is called by its position here. An opcode's are as in a packed one.
@@ -39,6 +39,7 @@ _OP_ATTRIBUTES: Final = (
     "attempt",
     "saved",
     "held",
+    "progress",
 )
 _JOB_ATTRIBUTES: Final = ("received_timestamp", "start_timestamp", "end_timestamp", *EXTRA_DEFAULTS)
 _TIMES: Final = frozenset(
@@ -178,6 +179,7 @@ def _pack_op(op: _QueuedOpCode) -> list[Any]:
         op.attempt,
         op.saved,
         op.held,
+        op.progress,
     ]
     # By identity, because a result of False equals 0 but is not the same.
     while len(packed) > 1 and packed[-1] is _OP_DEFAULTS[len(packed) - 1]:
@@ -188,7 +190,8 @@ def _pack_op(op: _QueuedOpCode) -> list[Any]:
 def _unpack_op(fields: list[Any]) -> _QueuedOpCode:
     op = object.__new__(_QueuedOpCode)
     fields.extend(_OP_DEFAULTS[len(fields) :])
-    op.input, op.priority, code, op.result, start, executed, end, op.outcome, op.attempt, op.saved, op.held = fields
+    op.input, op.priority, code, op.result, start, executed, end, *rest = fields
+    op.outcome, op.attempt, op.saved, op.held, op.progress = rest
     op.status = status.ALL[code]
     op.log = []
     op.start_timestamp = _timestamp(start)
@@ -221,6 +224,8 @@ def _diff_op(before: _QueuedOpCode, after: _QueuedOpCode) -> list[Any]:
         changes += (9, after.saved)
     if after.held is not before.held:
         changes += (10, after.held)
+    if after.progress is not before.progress:
+        changes += (11, after.progress)
     return changes
 
 

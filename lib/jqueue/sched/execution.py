@@ -102,6 +102,10 @@ class Execution:
         """Whether the code has converged and was not told to come to its end: it works without a slot."""
         return self.converged and self.control.told is None
 
+    def share(self) -> list[int] | None:
+        """How far the code has come, done and total, if it has said so."""
+        return None if self.progress is None else list(self.progress[:2])
+
     def log_serial(self) -> int:
         """The serial that the job's log has reached."""
         return self._logs.serial(self.job_id)

@@ -132,6 +132,7 @@ def mark_running(
     op.result = None
     op.outcome = None
     op.held = None if held is None else dict(held)
+    op.progress = None
     op.attempt += 1
     op.exec_timestamp = when
     return True
@@ -168,6 +169,7 @@ def defer(draft: _QueuedJob, outcome: Outcome, now: float) -> str:
     @return: the phase the job is in now
     """
     op = draft.ops[current(draft)]
+    _note_done(op)
     op.outcome = outcome
     if outcome[0] != _SUCCESS:
         draft.phase = PHASE_ABORTING
@@ -286,8 +288,15 @@ def give_up(draft: _QueuedJob, *, code_runs: bool, because: str | None = None) -
     op.result = because if op.status != CANCELING else op.result
     op.status = CANCELING
     if not code_runs:
+        _note_done(op)
         op.outcome = canceled(op.result)
         draft.phase = PHASE_ABORTING
+
+
+def _note_done(op: _QueuedOpCode) -> None:
+    """Keeps in mind that an opcode had done its work, although it will not count."""
+    if op.outcome is not None and op.outcome[0] == _SUCCESS:
+        op.progress = [1, 1]
 
 
 def is_decided(job: _QueuedJob) -> bool:

@@ -16,6 +16,7 @@ from jqueue.errors import GenericError
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.lifecycle import PHASE_ABORTING, PHASE_COMMITTING, PHASE_PREPARING, PHASE_WORK
 from jqueue.jobs.opcode import Outcome
+from jqueue.jobs.status import CANCELING
 from jqueue.opcodes.base import OpCode
 from jqueue.opcodes.lockspec import LockSet
 from jqueue.sched import outcome
@@ -109,6 +110,8 @@ class Runner:
 
     def _conclude(self, draft: _QueuedJob, execution: Execution, ended: Outcome) -> None:
         draft.log_serial = execution.log_serial()
+        if ended[0] != "success" or draft.CalcStatus() == CANCELING:
+            draft.ops[execution.index].progress = execution.share()
         outcome.conclude(draft, ended, self._wall(), has_callbacks=execution.opcode.has_callbacks())
         self._groups.settle_alone(draft)
 

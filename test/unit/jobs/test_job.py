@@ -128,6 +128,7 @@ def jobs(draw: st.DrawFn) -> _QueuedJob:
         op.outcome = draw(st.none() | st.tuples(st.sampled_from(["success", "error"]), json_values).map(list))
         op.attempt = draw(st.integers(0, 5))
         op.saved = draw(st.none() | st.dictionaries(st.text(), json_values, max_size=2))
+        op.progress = draw(st.none() | st.just([3, 4]))
         op.held = draw(st.none() | st.just({"node": {"n1": "shared", "n2": 2}}))
     job.start_timestamp = draw(timestamps)
     job.end_timestamp = draw(timestamps)

@@ -15,7 +15,7 @@ from jqueue.jobs.job import EXTRA_DEFAULTS, _QueuedJob
 
 OP = {"OP_ID": "OP_TEST_DELAY", "duration": 1.0}
 OP_PLAIN = ("priority", "status", "attempt", "start_timestamp", "exec_timestamp", "end_timestamp")
-OP_VALUES = ("input", "result", "outcome", "saved", "held")
+OP_VALUES = ("input", "result", "outcome", "saved", "held", "progress")
 JOB_TIMES = ("received_timestamp", "start_timestamp", "end_timestamp")
 
 timestamps = st.none() | st.tuples(st.integers(0, 2**40), st.integers(0, 999_999))

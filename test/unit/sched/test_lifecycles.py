@@ -324,6 +324,26 @@ def test_a_soft_cancel_comes_too_late_for_code_that_was_told_to_complete(qmp: Qm
     assert (qmp.rig.status(job_id), qmp.rig.result(job_id)) == ("success", "complete")
 
 
+@pytest.mark.parametrize("fails", [[], ["exec"]])
+def test_how_far_a_job_had_come_is_shown_when_it_has_failed_or_was_cancelled(qmp: Qmp, fails: list[str]) -> None:
+    job_id = qmp.rig.submit_one(op(), op(fails=fails))
+    qmp.rig.step()
+    qmp.rig.queue.processor.executions[job_id].progressed(1, 4, "a quarter")
+    if not fails:
+        qmp.verb("cancel")
+    qmp.rig.finish()
+    assert (qmp.info()["current-progress"], qmp.info()["total-progress"]) == (125, 200)
+    (ended,) = [data for name, data in qmp.events if name.startswith("BLOCK_JOB_C")]
+    assert (ended["offset"], ended["len"]) == (125, 200)
+
+
+def test_a_pending_job_that_is_cancelled_had_done_all_its_work(qmp: Qmp) -> None:
+    qmp.rig.submit({"ops": [op()], "auto_finalize": False})
+    qmp.rig.finish()
+    qmp.verb("cancel")
+    assert qmp.info()["current-progress"] == 100
+
+
 def test_a_failure_is_told_with_its_error(qmp: Qmp) -> None:
     qmp.rig.submit_one(op(fails=["exec"]))
     qmp.rig.finish()
