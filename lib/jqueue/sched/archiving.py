@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from jqueue.errors import DiskFull
 from jqueue.jobs.job import _QueuedJob
 from jqueue.sched.edits import Edits, Journal, unless_stopping
 from jqueue.sched.outside import History
@@ -70,7 +71,8 @@ class Archiving:
         """Archives a job that was to leave by itself; if that cannot be recorded, it stays until its time is over."""
 
         def failed(failure: Failure) -> None:
-            self._log.error("Job {job_id} could not leave by itself: {failure}", job_id=job_id, failure=failure)
+            if not failure.check(DiskFull):  # which is said anyway
+                self._log.error("Job {job_id} could not leave by itself: {failure}", job_id=job_id, failure=failure)
 
         self.archive([job_id]).addErrback(unless_stopping).addErrback(failed)
 

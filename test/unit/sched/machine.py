@@ -16,7 +16,6 @@ from jqueue.errors import DiskFull
 from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.lifecycle import PENDING, READY, STANDBY
 from jqueue.jobs.status import CANCELED, CANCELING
-from jqueue.opcodes.base import LEAVE
 from jqueue.sched import outcome, snapshot
 from jqueue.sched.submission import Answer
 from jqueue.workers.control import SHUTDOWN
@@ -81,8 +80,8 @@ class Machine(RuleBasedStateMachine):
         snapshot._CHUNK = 2
 
     def errors(self) -> list[LogEvent]:
-        """What was logged of errors; that a job does not archive itself on a full disk is none."""
-        return [event for event in self.logged if event["log_level"] >= LogLevel.error and "what" not in event]
+        """What was logged of errors."""
+        return [event for event in self.logged if event["log_level"] >= LogLevel.error]
 
     # Submissions
 
@@ -158,7 +157,7 @@ class Machine(RuleBasedStateMachine):
         if job is None or job.final:
             return
         canceled = job.CalcStatus() in (CANCELING, CANCELED)
-        left = soft and job.completion == LEAVE
+        left = soft and job.completion is not None  # what was told to complete does so, as in QEMU
         assert canceled or left or outcome.is_decided(job) or commits_last(job), f"the cancel of {job!r} is forgotten"
         if canceled:
             self.promised.add(job_id)
