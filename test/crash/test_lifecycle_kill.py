@@ -15,7 +15,10 @@ from typing import Any
 
 import pytest
 
+from jqueue.workers import process
+
 from ..conftest import MakeDaemon
+from ..integration.daemon import wait_until
 from ..integration.stages import (
     CANCELING,
     COMMITTING,
@@ -222,6 +225,27 @@ def test_a_lone_job_goes_on_from_each_state_as_is_written(stages: Stages, kills:
 @pytest.mark.parametrize("kills", [1, 2])
 def test_a_group_goes_on_from_each_state_as_is_written(stages: Stages, kills: int) -> None:
     check_kill(stages, GROUPS, kills)
+
+
+def test_a_command_that_stood_still_when_the_daemon_died_is_gone_before_the_next_one_answers(
+    make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    stages = Stages(make_daemon().start(), tmp_path)
+    script = "sleep 600 & echo $!; echo $$; wait"
+    job_id = stages.daemon.submit({"OP_ID": "OP_RUN_COMMAND", "argv": ["sh", "-c", script]})
+
+    def pids() -> list[int]:
+        return [int(entry[4]) for entry in stages.daemon.call("QueryJobLog", job_id, 0, 10)]
+
+    wait_until(lambda: len(pids()) == 2, "the command to start")
+    found = pids()
+    assert stages.daemon.call("PauseJob", job_id)[0] is True
+    stages.until(job_id, "paused")
+    stages.daemon.kill()
+    assert all(process.look_up(pid) for pid in found), "the command has not died with the daemon"
+    stages.daemon.start()
+    assert [left for pid in found if (left := process.look_up(pid)) is not None and not left.zombie] == []
+    assert stages.described([job_id]) == ("error concluded",)
 
 
 FIELDS = ("id", "name", "status", "phase", "paused", "speed", "auto_finalize")
