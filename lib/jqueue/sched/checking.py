@@ -113,6 +113,7 @@ class Checker:
         for index, job in enumerate(jobs):
             refusal = together.acquire(index, job.locks(), index)
             if refusal is not None:
+                together.release(index)  # nobody waits there, and no timer is left
                 other = f"jobs[{refusal.holders[0]}]" if refusal.holders else "another job"
                 level, name = refusal.lock
                 lock = f"locks of the level {level}" if name == ALL else f"the lock {key_text(refusal.lock)}"

@@ -70,6 +70,8 @@ class Runner:
         """Ends a job that cannot run: cancelled without a problem, else in error."""
 
         def change(draft: _QueuedJob) -> None:
+            if awaits_turn(draft) and not self._groups.has_turn(job_id):
+                return  # that it cannot run was found before
             if problem is not None:
                 outcome.fail(draft, problem, self._wall())
             elif not draft.final:

@@ -113,8 +113,9 @@ class Verbs:
             runs = job_id in self._processor.executions
             text = await self._edit(job_id, lifecycle.CANCEL, change, refusable=not runs)
             self._processor.running.complete(job_id)
-            execution = self._processor.executions.get(job_id)
-            if kill and execution is not None and execution.opcode.stoppable:
+            execution, job = self._processor.executions.get(job_id), self._table.get(job_id)
+            works = job is not None and job.phase == lifecycle.PHASE_WORK  # what is undone is not to be cut short
+            if kill and works and execution is not None and execution.opcode.stoppable:
                 execution.control.stop(CANCEL, kill=True)
             return text
 

@@ -75,6 +75,25 @@ def test_a_union_has_the_stronger_modes_and_nothing_that_is_covered() -> None:
     assert held.union(LockRequest({("node", "n9"): SHARED})) is held
 
 
+@pytest.mark.parametrize(
+    ("requests", "together"),
+    [
+        ([], {}),
+        ([{("resource", "tape"): 1}, {("resource", "tape"): 2}, {("resource", "tape"): 1}], {("resource", "tape"): 4}),
+        ([{("resource", "tape"): SHARED}, {("resource", "tape"): 2}], {("resource", "tape"): 2}),
+        (
+            [{("file", "/a"): SHARED}, {("file", "/a"): SHARED, ("file", "/b"): EXCLUSIVE}],
+            {("file", "/a"): SHARED, ("file", "/b"): EXCLUSIVE},
+        ),
+        ([{("node", ALL): SHARED}, {("node", "n1"): SHARED}], {("node", ALL): SHARED, ("node", "n1"): SHARED}),
+    ],
+)
+def test_parts_that_hold_side_by_side_need_what_they_count_together(
+    requests: list[dict[tuple[str, str], Mode]], together: dict[tuple[str, str], Mode]
+) -> None:
+    assert dict(LockRequest.side_by_side(map(LockRequest, requests))) == together
+
+
 def test_a_whole_level_held_exclusively_covers_every_name_in_every_mode() -> None:
     request = LockRequest({("node", ALL): EXCLUSIVE})
     assert request.covers(("node", "n1"), EXCLUSIVE)

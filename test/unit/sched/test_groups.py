@@ -493,6 +493,24 @@ def test_a_large_group_ends_in_one_pass() -> None:
     assert looks < 10 * len(jobs)
 
 
+def test_a_job_that_cannot_run_is_found_twice_and_ends_its_group_all_the_same() -> None:
+    """Another one of the group asks for it, before what was found first is durable."""
+    rig = Rig()
+    needed = rig.submit_one(op(fails=["exec"]))
+    rig.finish()
+    rig = rig.crash(start=False)
+    first, second, third = group(rig, op(), op(), op(depends=[[needed, ["success"]]]))
+    paused = rig.queue.pause(first)
+    rig.queue.processor.start()
+    rig.clock.advance(0)
+    rig.journal.sync(1)
+    rig.clock.advance(0)
+    rig.now(paused)
+    rig.finish()
+    assert [rig.status(n) for n in (first, second, third)] == ["canceled", "canceled", "error"]
+    assert rig.idle()
+
+
 def test_auto_dismiss_counts_for_each_job_by_itself() -> None:
     rig = Rig()
     first, second = group(rig, {"ops": [op()], "auto_dismiss": True}, op())

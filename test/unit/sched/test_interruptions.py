@@ -86,6 +86,17 @@ def test_what_stopped_the_code_does_not_stop_its_undoing() -> None:
     assert (rig.status(job_id), rig.ran_by(job_id)) == ("canceled", ["abort attempt 1"])
 
 
+def test_who_loses_patience_does_not_stop_the_undoing() -> None:
+    rig = Rig()
+    job_id = rig.submit_one(op("OP_UNDO", undo_looks=True))
+    rig.now(rig.queue.cancel(job_id, False, False))
+    rig.step()
+    assert rig.job(job_id).phase == "aborting"
+    assert rig.now(rig.queue.cancel(job_id, True, False)) == (True, f"Job {job_id} is being canceled already")
+    rig.finish()
+    assert (rig.status(job_id), rig.ran_by(job_id)) == ("canceled", ["abort attempt 1"])
+
+
 @pytest.mark.parametrize(("fails", "ended"), [(["exec"], "abort attempt 1"), ([], "commit attempt 1")])
 def test_what_paused_the_code_does_not_pause_its_undoing_nor_its_commit(fails: list[str], ended: str) -> None:
     """Nobody could let it go on: a job whose end is decided takes no `resume`."""

@@ -17,6 +17,7 @@ V = "Job 'job1' in state '{}' cannot accept command verb '{}'"
 P = "Job is already paused"
 R = "Can't resume a job that was not paused"
 B = "The block job for device 'job1' is currently paused"
+C = "The active block job 'job1' cannot be completed"
 
 VERBS: dict[str, Callable[[Lifecycles, int], Deferred[None]]] = {
     "pause": Lifecycles.pause,
@@ -96,6 +97,38 @@ STATES: dict[str, dict[str, str | None]] = {
         "soft cancel": B,
         **{verb: V.format("paused", verb) for verb in ("complete", "finalize", "dismiss")},
     },
+    "ready": {
+        **dict.fromkeys(["pause", "cancel", "soft cancel", "set-speed", "complete"]),
+        "resume": R,
+        **{verb: V.format("ready", verb) for verb in ("finalize", "dismiss")},
+    },
+    "soft cancel asked": {
+        **dict.fromkeys(["pause", "cancel", "soft cancel", "set-speed"]),
+        "resume": R,
+        "complete": C,
+        **{verb: V.format("ready", verb) for verb in ("finalize", "dismiss")},
+    },
+    "standby": {
+        **dict.fromkeys(["resume", "cancel", "set-speed", "complete"]),
+        "pause": P,
+        "soft cancel": B,
+        **{verb: V.format("standby", verb) for verb in ("finalize", "dismiss")},
+    },
+    "waiting": {
+        **dict.fromkeys(["cancel", "soft cancel"]),
+        "resume": R,
+        **{verb: V.format("waiting", verb) for verb in ("pause", "set-speed", "complete", "finalize", "dismiss")},
+    },
+    "pending": {
+        **dict.fromkeys(["cancel", "soft cancel", "finalize"]),
+        "resume": R,
+        **{verb: V.format("pending", verb) for verb in ("pause", "set-speed", "complete", "dismiss")},
+    },
+    "aborting": {
+        **{verb: V.format("aborting", verb) for verb in VERBS if verb not in ("resume", "soft cancel")},
+        "soft cancel": V.format("aborting", "cancel"),
+        "resume": R,
+    },
     "concluded": {
         **{verb: V.format("concluded", verb) for verb in ("pause", "cancel", "set-speed", "complete", "finalize")},
         "soft cancel": V.format("concluded", "cancel"),
@@ -106,16 +139,32 @@ STATES: dict[str, dict[str, str | None]] = {
 }
 
 
+JOBS: dict[str, list[object]] = {
+    "ready": [op("OP_CONVERGE")],
+    "soft cancel asked": [op("OP_CONVERGE")],
+    "standby": [op("OP_CONVERGE")],
+    "waiting": [op(), op("OP_STUBBORN")],
+    "pending": [{"ops": [op()], "auto_finalize": False}],
+    "aborting": [op("OP_UNDO", fails=["exec"])],
+    "gone": [],
+}
+
+
 def bring(state: str) -> Qmp:
     """Brings job 1 into a state."""
     qmp = Qmp(start=state != "created")
-    if state != "gone":
-        qmp.rig.submit_one(op())
+    if jobs := JOBS.get(state, [op()]):
+        qmp.rig.submit(*jobs, group=state == "waiting")
     if state in ("pause asked", "paused"):
         qmp.verb("pause")
     if state == "cancel asked":
         qmp.verb("cancel")
-    if state in ("paused", "concluded"):
+    if state in ("paused", "concluded", "ready", "soft cancel asked", "standby", "waiting", "pending", "aborting"):
+        qmp.rig.step()
+    if state == "soft cancel asked":
+        qmp.verb("soft cancel")
+    if state == "standby":
+        qmp.verb("pause")
         qmp.rig.step()
     return qmp
 
@@ -131,9 +180,11 @@ def test_a_verb_is_answered_as_the_table_says(state: str, verb: str, answer: str
 @pytest.mark.parametrize("state", [state for state in STATES if state != "gone"])
 def test_the_state_is_shown(state: str) -> None:
     info = bring(state).info()
-    assert info["status"] == {"pause asked": "running", "cancel asked": "running"}.get(state, state)
-    assert info["paused"] == (state in ("pause asked", "paused"))
-    assert info["busy"] == (state in ("running", "pause asked", "cancel asked"))
+    shown = {"pause asked": "running", "cancel asked": "running", "soft cancel asked": "ready"}
+    assert info["status"] == shown.get(state, state)
+    assert info["paused"] == (state in ("pause asked", "paused", "standby"))
+    assert info["busy"] == (state in (*shown, "running", "aborting"))
+    assert info["ready"] == (state in ("ready", "soft cancel asked", "standby"))
     assert "error" not in info
 
 

@@ -295,6 +295,24 @@ def test_a_job_that_is_paused_again_while_it_waits_for_a_slot_goes_on_after_the_
     assert rig.status(job_id) == "success"
 
 
+def test_so_does_one_that_stands_by_on_its_way_to_its_end() -> None:
+    scene = Scene(size=1)
+    rig = scene.rig
+    job_id = scene.ready()
+    assert [scene.verb("complete", job_id), scene.verb("pause", job_id)] == [None, None]
+    rig.step()
+    other = rig.submit_one(STUBBORN)
+    rig.settle()
+    assert scene.verb("resume", job_id) is None
+    assert scene.state() == "standby"
+    assert scene.verb("pause", job_id) is None
+    rig.step(1)
+    assert (rig.status(other), scene.state()) == ("success", "standby")
+    scene.verb("resume", job_id)
+    rig.finish()
+    assert scene.heard() == [*READY, "standby", "ready", *ENDED]
+
+
 def test_a_pause_does_not_keep_code_that_is_canceled_and_cannot_be_stopped_from_its_end() -> None:
     scene = Scene(size=1)
     rig = scene.rig

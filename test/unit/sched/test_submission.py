@@ -133,6 +133,7 @@ def test_a_bad_submission_is_refused_with_the_path_and_changes_nothing(
 ) -> None:
     rig = Rig(start=False)
     refused(rig, problem, text, *jobs, **options)
+    assert rig.clock.getDelayedCalls() == []
     assert rig.submit_one(op()) == 1
 
 

@@ -172,3 +172,160 @@ def test_the_descriptor_can_be_given_back_early_and_twice() -> None:
     assert control.stop_requested
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
+
+
+# Code that has converged
+
+
+class Waiting(threading.Condition):
+    """Stands for the reactor: acts when the code waits, on the thread that does."""
+
+    def __init__(self, act: Callable[[float | None], None]) -> None:
+        super().__init__()
+        self._act = act
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._act(timeout)
+        return True
+
+
+class Ready:
+    """Code that has converged, and what was seen of it."""
+
+    def __init__(self, act: Callable[[float | None], None] | None = None) -> None:
+        self.seen: list[object] = []
+        self.control = Control(self.parked, lambda: self.seen.append("converged"))
+        self.control._changed = Waiting(act or self.seen.append)
+
+    def parked(self) -> None:
+        self.seen.append("parked")
+        self.control.pause(False)
+        self.control.go_on()
+
+
+def test_that_code_has_converged_is_told_once_however_often_it_keeps_up() -> None:
+    ready = Ready()
+    assert [ready.control.wait_told(0, None), ready.control.wait_told(0, None)] == [None, None]
+    assert ready.seen == ["converged"]
+
+
+@pytest.mark.parametrize("how", ["complete", "leave"])
+def test_converged_code_waits_until_it_is_told_how_to_end(how: str) -> None:
+    ready = Ready(lambda _timeout: ready.control.complete(how))
+    assert ready.control.wait_told(None, None) == how
+
+
+def test_what_it_was_told_while_it_kept_up_it_hears_at_its_next_call() -> None:
+    ready = Ready()
+    ready.control.wait_told(0, None)
+    ready.control.complete("complete")
+    assert ready.control.wait_told(None, None) == "complete"
+    assert ready.seen == ["converged"]
+
+
+def test_it_gives_up_after_the_seconds_it_was_given_also_if_it_is_woken_in_vain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    waited: list[float | None] = []
+    monkeypatch.setattr("time.monotonic", lambda: now)
+
+    def pass_time(timeout: float | None) -> None:
+        nonlocal now
+        waited.append(timeout)
+        now += 2
+
+    assert Ready(pass_time).control.wait_told(5.0, None) is None
+    assert waited == [5.0, 3.0, 1.0]
+
+
+def test_a_pause_parks_converged_code_and_it_waits_on_when_it_goes_on() -> None:
+    def tell(_timeout: float | None) -> None:
+        ready.seen.append("waits")
+        ready.control.complete("complete")
+
+    ready = Ready(tell)
+    ready.control.pause(True)
+    assert ready.control.wait_told(None, None) == "complete"
+    assert ready.seen == ["converged", "parked", "waits"]
+
+
+def test_a_pause_reaches_code_that_waits_to_be_told() -> None:
+    ready = Ready(
+        lambda _timeout: ready.control.pause(True) if "parked" not in ready.seen else ready.control.stop(CANCEL)
+    )
+    assert ready.control.wait_told(None, None) is None
+    assert ready.seen == ["converged", "parked"]
+
+
+def test_a_stop_ends_the_waiting_and_keeps_it_from_beginning() -> None:
+    ready = Ready(lambda _timeout: ready.control.stop(CANCEL))
+    assert ready.control.wait_told(None, None) is None
+    assert ready.control.wait_told(None, None) is None
+    assert ready.control.stop_requested
+
+
+def test_it_gives_up_when_there_is_something_to_read() -> None:
+    ready = Ready()
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, b"x")
+        assert ready.control.wait_told(None, reader) is None
+        assert ready.seen == ["converged"]
+    finally:
+        ready.control.close()
+        os.close(reader)
+        os.close(writer)
+
+
+class Poll:
+    """Acts instead of waiting for descriptors."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.registered: list[int] = []
+        self.timeouts: list[float | None] = []
+        self._act = act
+
+    def register(self, descriptor: int, _events: int) -> None:
+        self.registered.append(descriptor)
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        self.timeouts.append(timeout)
+        self._act()
+        return [(one, select.POLLIN) for one in self.registered if select.select([one], [], [], 0)[0]]
+
+
+def test_it_hears_that_it_is_to_end_while_it_watches_a_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = Ready()
+    poll = Poll(lambda: ready.control.complete("leave"))
+    monkeypatch.setattr(select, "poll", lambda: poll)
+    reader, writer = os.pipe()
+    try:
+        assert ready.control.wait_told(7.0, reader) == "leave"
+        assert poll.timeouts == [pytest.approx(7000, abs=100)]
+        assert select.select([ready.control], [], [], 0)[0] == []
+    finally:
+        ready.control.close()
+        os.close(reader)
+        os.close(writer)
+
+
+def test_what_came_before_there_was_a_descriptor_to_wake_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the code would wait for a wake-up that has been."""
+
+    class Late(Control):
+        def fileno(self) -> int:
+            if self._descriptor is None:
+                self.complete("complete")
+            return super().fileno()
+
+    control = Late(lambda: None, lambda: None)
+    poll = Poll(lambda: pytest.fail("it waits"))
+    monkeypatch.setattr(select, "poll", lambda: poll)
+    reader, writer = os.pipe()
+    try:
+        assert control.wait_told(None, reader) == "complete"
+    finally:
+        control.close()
+        os.close(reader)
+        os.close(writer)
