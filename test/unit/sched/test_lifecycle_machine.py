@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
@@ -44,6 +45,8 @@ from jqueue.sched.lifecycles import Lifecycles
 from .answers import GONE, QMP, RPC, SOFT, by_qmp, by_rpc, verb_of
 from .machine import CRASHES
 from .queue_machine import QueueMachine
+
+pytestmark = pytest.mark.timeout(900)  # the walks are long; how long depends on the machine
 
 T = TypeVar("T")
 

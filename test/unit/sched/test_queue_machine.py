@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
@@ -12,6 +13,8 @@ from jqueue.errors import DiskFull
 from jqueue.jobs.lifecycle import PENDING, READY, STANDBY
 
 from .queue_machine import QueueMachine
+
+pytestmark = pytest.mark.timeout(900)  # the walks are long; how long depends on the machine
 
 
 class DrivenMachine(QueueMachine):
