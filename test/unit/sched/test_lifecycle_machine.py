@@ -211,19 +211,20 @@ class LifecycleMachine(QueueMachine):
         return found
 
     @precondition(lambda self: self.in_states(READY, STANDBY))
-    @rule(data=st.data(), asked=st.sampled_from(["pause", "pause", "pause", "complete", SOFT]))
-    def keep_ready(self, data: st.DataObject, asked: str) -> None:
+    @rule(data=st.data(), told=st.lists(st.sampled_from(["pause", "pause", "complete", SOFT]), min_size=1, max_size=4))
+    def keep_ready(self, data: st.DataObject, told: list[str]) -> None:
         """A job that is ready goes to standby and back, or is told to end; it notices."""
         self.space_is_free()
-        self.rig.settle()
-        ready = self.in_states(READY, STANDBY)
-        if not ready:
-            return
-        job = self.rig.job(data.draw(st.sampled_from(ready)))
-        asked = "resume" if job.paused else asked
-        if by_qmp(job, READY, asked) is None:
-            self.is_accepted(job.id, "qmp", asked)
-            self.look_around()
+        job_id = data.draw(st.sampled_from(self.in_states(READY, STANDBY)))
+        for asked in told:
+            self.rig.settle()
+            if job_id not in self.in_states(READY, STANDBY):
+                return
+            job = self.rig.job(job_id)
+            asked = "resume" if job.paused else asked
+            if by_qmp(job, READY, asked) is None:
+                self.is_accepted(job_id, "qmp", asked)
+                self.look_around()
 
     @precondition(lambda self: self.rig.queue.table.unfinished)
     @rule(data=st.data(), asked=st.sampled_from(sorted(QMP)), rpc=st.booleans())
