@@ -98,7 +98,7 @@ class Tree:
         self.removed_files = RemovedFiles(self.queue, storage.history, reactor)
         self.job_watch = JobWatch(state, self.watch, self.removed_files.gone)
         self.factory = MessagePackFactory(reactor, self.turns, Dispatcher(self.queue), _roles(config), _limits(config))
-        self.lifecycles = Lifecycles(self.queue, reactor, time.time)
+        self.lifecycles = Lifecycles(self.queue, reactor)
         self.qmp = self._make_qmp(quit_asked)
 
     def _make_checkpointing(self, failed: Callable[[BaseException], None]) -> Checkpointing:

@@ -31,11 +31,10 @@ _FINALIZED = 1.0  # seconds in which a finalisation is waited for
 class Lifecycles:
     """See `jqueue.rpc.qmp.api.QmpQueue`."""
 
-    def __init__(self, queue: JobQueue, clock: IReactorTime, wall: Callable[[], float]) -> None:
+    def __init__(self, queue: JobQueue, clock: IReactorTime) -> None:
         """Makes it.
 
         @param clock: the reactor, or a clock in tests
-        @param wall: wall time in seconds
         """
         self._queue = queue
         self._clock = clock

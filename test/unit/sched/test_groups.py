@@ -660,7 +660,7 @@ def test_a_group_that_was_interrupted_ends_together() -> None:
 
 def test_quit_ends_groups_and_pending_jobs_with_the_others() -> None:
     rig = Rig(size=3)
-    qmp = Lifecycles(rig.queue, rig.clock, rig.wall)
+    qmp = Lifecycles(rig.queue, rig.clock)
     heard: list[str] = []
     qmp.listen(lambda name, data: heard.append(f"{data.get('id', data.get('device'))} {data.get('status', name)}"))
     lone = rig.submit(deferred(UNDO))[0]

@@ -90,7 +90,7 @@ class LifecycleMachine(QueueMachine):
         self.stories: defaultdict[int, Story] = defaultdict(lambda: Story([UNDEFINED]))
         for job_id in queue.table:
             self.stories[job_id] = Story([queue.host.lifecycle(self.rig.job(job_id))])
-        self.qmp = Lifecycles(queue, self.rig.clock, self.rig.wall)
+        self.qmp = Lifecycles(queue, self.rig.clock)
         self.qmp.listen(self.hear)
 
     def hear(self, name: str, data: Mapping[str, Any]) -> None:

@@ -36,7 +36,7 @@ class Qmp:
 
     def __init__(self, **options: Any) -> None:
         self.rig = Rig(**options)
-        self.jobs = Lifecycles(self.rig.queue, self.rig.clock, self.rig.wall)
+        self.jobs = Lifecycles(self.rig.queue, self.rig.clock)
         self.events: list[tuple[str, Mapping[str, object]]] = []
         self.jobs.listen(lambda name, data: self.events.append((name, data)))
 
@@ -326,7 +326,7 @@ def test_a_second_cancel_does_not_end_a_job_before_its_attempt_is_undone() -> No
     job_id = rig.submit_one(op("OP_UNDO_AGAIN"))
     rig.settle()
     after = rig.crash(start=False)
-    qmp = Lifecycles(after.queue, after.clock, after.wall)
+    qmp = Lifecycles(after.queue, after.clock)
     for _ in range(2):
         after.now(qmp.cancel(job_id, True))
     assert after.status(job_id) == "canceling"

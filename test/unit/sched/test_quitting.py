@@ -20,7 +20,7 @@ class Scene:
 
     def __init__(self, rig: Rig | None = None) -> None:
         self.rig = rig or Rig()
-        self.qmp = Lifecycles(self.rig.queue, self.rig.clock, self.rig.wall)
+        self.qmp = Lifecycles(self.rig.queue, self.rig.clock)
         self.events: list[tuple[str, str]] = []
         self.qmp.listen(self._hear)
 

@@ -22,7 +22,7 @@ class Scene:
 
     def __init__(self, **options: Any) -> None:
         self.rig = Rig(**options)
-        self.qmp = Lifecycles(self.rig.queue, self.rig.clock, self.rig.wall)
+        self.qmp = Lifecycles(self.rig.queue, self.rig.clock)
         self.events: list[tuple[str, str]] = []
         self.qmp.listen(self._hear)
 
