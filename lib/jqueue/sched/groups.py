@@ -148,7 +148,8 @@ class Groups:
         if group is None:
             return
         canceled = after.CalcStatus() == CANCELING and before.CalcStatus() != CANCELING
-        if canceled or after.final or after.phase != before.phase:
+        moved = after.phase != before.phase or awaits_turn(after) != awaits_turn(before)
+        if canceled or after.final or moved:
             self.look_soon(group)
 
     def look_soon(self, group: Group) -> None:
