@@ -16,6 +16,7 @@ from jqueue.jobs.job import _QueuedJob
 from jqueue.jobs.lifecycle import PENDING, READY, STANDBY
 from jqueue.jobs.status import CANCELED, CANCELING
 from jqueue.sched import outcome, snapshot
+from jqueue.sched.groups import awaits_turn
 from jqueue.sched.submission import Answer
 from jqueue.workers.control import SHUTDOWN
 
@@ -190,14 +191,20 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def turn(self) -> None:
-        before = set(self.rig.queue.processor.executions)
+        processor = self.rig.queue.processor
+        others = {*processor.executions, *(n for n in self.unfinished() if not self.may_start(n))}
         self.rig.clock.advance(0)
-        self.turned(before)
+        self.turned(others)
 
-    def turned(self, before: set[int]) -> None:
+    def may_start(self, job_id: int) -> bool:
+        """Whether a job has work to do, or it is its turn to commit or undo it."""
+        job = self.rig.queue.table.get(job_id)
+        return job is None or not awaits_turn(job) or self.rig.queue.processor.groups.has_turn(job_id)
+
+    def turned(self, others: set[int]) -> None:
         """Looks at the queue after a turn of the reactor.
 
-        @param before: the jobs that ran before it
+        @param others: the jobs that ran before it, or that could not have started
         """
 
     @rule()

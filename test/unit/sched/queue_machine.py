@@ -107,13 +107,13 @@ class QueueMachine(Machine):
 
     # After a turn, and when nothing is on its way
 
-    def turned(self, before: set[int]) -> None:
+    def turned(self, others: set[int]) -> None:
         """Of those who could start, the first in rank did; on a full disk only what makes room goes on."""
         queue = self.rig.queue
         if self.rig.journal.full:
             return
-        started = [job_id for job_id in queue.processor.executions if job_id not in before]
-        left = [n for n in self.idle() if n not in before and not self.busy(n) and not self.at_rest(n)]
+        started = [n for n in queue.processor.executions if n not in others]
+        left = [n for n in self.idle() if n not in others and not self.busy(n) and self.may_start(n)]
         for job_id in started:
             for other in left:
                 # Who waits for the locks of a group is woken when another of it has got them.
@@ -139,7 +139,7 @@ class QueueMachine(Machine):
             refusal = locks.explain(processor.groups.owner(job_id))
             assert asks and refusal is not None, f"job {job_id} was woken in vain"
             alive = {processor.groups.owner(n) for n in (*processor.executions, *processor.parked)}
-            alive |= {processor.groups.owner(n) for n in self.unfinished() if self.at_rest(n)}
+            alive |= {processor.groups.owner(n) for n in self.unfinished() if not self.may_start(n)}
             assert alive & {*refusal.holders, refusal.reserved_for}
 
     def rank(self, job_id: int) -> tuple[int, int]:
@@ -153,10 +153,6 @@ class QueueMachine(Machine):
         """Unfinished jobs that neither run nor wait for anything."""
         processor = self.rig.queue.processor
         return [n for n in self.unfinished() if n not in processor.executions and n not in processor.parked]
-
-    def at_rest(self, job_id: int) -> bool:
-        """Whether the work of a job is done, and it is the turn of another one of its group, or of a user."""
-        return awaits_turn(self.rig.job(job_id)) and not self.rig.queue.processor.groups.has_turn(job_id)
 
     def group_of(self, job_id: int) -> list[int]:
         """The first and the last job of a group; a job alone is one, too."""
