@@ -122,20 +122,25 @@ def test_an_attempt_that_is_to_be_repeated_is_not_when_its_job_is_canceled_while
     assert rig.idle()
 
 
-def test_an_undo_that_cannot_even_be_logged_ends_its_job_and_the_others_are_undone() -> None:
+def test_an_undo_that_cannot_even_be_logged_ends_its_job_and_the_others_are_undone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rig = Rig()
     first, second = rig.submit(UNDO, op("OP_UNDO", fails=["exec", "abort"]), group=True)
     rig.settle()
     rig.step()
     rig.step()
     write = rig.disk.write_log
+    lost: list[str] = []
 
     def full(entries: dict[int, list[Entry]]) -> Deferred[None]:
-        broken = any("could not abort" in str(row[4]) for rows in entries.values() for row in rows)
+        broken = [str(row[4]) for rows in entries.values() for row in rows if "could not abort" in str(row[4])]
+        lost.extend(broken)
         return fail(StateError("no space for a log")) if broken else write(entries)
 
-    rig.disk.write_log = full  # type: ignore[method-assign]
+    monkeypatch.setattr(rig.queue.logs, "_write_entries", full)
     rig.finish()
+    assert lost
     assert [rig.status(n) for n in (first, second)] == ["canceled", "error"]
     assert "could not abort its work" in rig.result(second)[1][0]
     assert rig.ran_by(first)[-1] == "abort attempt 1"
